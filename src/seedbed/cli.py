@@ -1,0 +1,159 @@
+"""The command line: compose a configuration, hand it to its task, and settle the exit code.
+
+Nothing here imports torch: `--help` and `--cfg job` answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import secrets
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedbed import __version__
+from seedbed.types import RunResult, UserError
+
+if TYPE_CHECKING:
+    from seedbed.experiment import Request
+
+log = logging.getLogger(__name__)
+
+
+def conf_folder() -> Path:
+    """The configuration: inside the installed package, or beside `src/` in a clone."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def main() -> int:
+    """Run the command in `sys.argv`; return the exit code (0; 1 for an error; 130 or 143 when asked to stop)."""
+    words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        from seedbed.help import page
+
+        print(page(conf_folder()))
+        return 0
+    if words == ["--version"]:
+        print(f"seedbed {__version__}")
+        return 0
+    _log_to_terminal()
+    wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"))
+    # Hydra would print its own account of a mistake and leave; ours names the nearest spelling and the way out.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        return _run_hydra()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        from seedbed.mistakes import explain
+
+        message = explain(error, words, conf_folder())
+        if message is None or wants_traceback:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _run_hydra() -> int:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import DictConfig, OmegaConf
+
+    OmegaConf.register_new_resolver("sweep_token", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    results: list[RunResult] = []
+    sweeps: set[Path] = set()
+
+    def job(composed: DictConfig) -> None:
+        own = HydraConfig.get()
+        sweep = Path(own.sweep.dir) if own.mode == RunMode.MULTIRUN else None
+        if any(result.status == "interrupted" for result in results):
+            return
+        if sweep is None:
+            results.append(_dispatch(_request(composed, own, None)))
+            return
+        sweeps.add(sweep)
+        results.append(_dispatch_in_sweep(composed, own, sweep))
+
+    hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+    for sweep in sweeps:
+        _close_sweep(sweep, results)
+    signals = [result.signal for result in results if result.signal]
+    if signals:
+        return 128 + signals[0]
+    return int(any(result.status == "failed" for result in results))
+
+
+def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
+    from omegaconf import MissingMandatoryValue, OmegaConf
+
+    from seedbed.experiment import Request
+
+    try:
+        config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = getattr(error, "full_key", None) or "a key"
+        raise UserError(f"{key}: must be given, as {key}=…") from error
+    choices = {k: v for k, v in own.runtime.choices.items() if "/" not in k}
+    typed = list(own.overrides.task)
+    swept = {}
+    if sweep is not None:
+        several = {word.split("=", 1)[0] for word in sys.argv[1:] if "=" in word and _sweeps(word)}
+        swept = dict(word.split("=", 1) for word in typed if word.split("=", 1)[0] in several)
+    return Request(config, choices, typed, swept, (sweep, own.job.num) if sweep is not None else None)
+
+
+def _sweeps(word: str) -> bool:
+    """Whether an override names several values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(word).is_sweep_override()
+
+
+def _dispatch(request: Request) -> RunResult:
+    task = importlib.import_module(f"seedbed.tasks.{request.config['task']}")
+    return task.run(request)
+
+
+def _dispatch_in_sweep(composed: Any, own: Any, sweep: Path) -> RunResult:
+    """One job of a sweep. It never raises: the others go on, and the sweep is closed in good order."""
+    request = None
+    try:
+        request = _request(composed, own, sweep)
+        log.info("job %d: %s", own.job.num, ", ".join(f"{k}={v}" for k, v in request.swept.items()))
+        return _dispatch(request)
+    except UserError as error:
+        message = str(error)
+    except Exception:
+        message = traceback.format_exc()
+    log.error("job %d failed: %s", own.job.num, message)
+    if request is not None:
+        from seedbed.results.record import note_failure
+
+        note_failure(request.sweep[0], f"{own.job.num:03d}_failed", request.overrides, request.swept, message)
+    return RunResult("failed", "", {}, message)
+
+
+def _close_sweep(sweep: Path, results: list[RunResult]) -> None:
+    from seedbed.results.report import leaderboard
+
+    ranking = leaderboard(sweep)
+    failed = sum(result.status == "failed" for result in results)
+    if ranking:
+        log.info("sweep, best validation accuracy first\n\n%s\n", ranking)
+    log.info("%d jobs, %d failed; sweep folder: %s", len(results), failed, sweep)
+
+
+def _log_to_terminal() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("seedbed")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [handler]
+    logger.propagate = False

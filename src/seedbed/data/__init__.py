@@ -1,0 +1,1 @@
+"""Data sources, the store of decoded images, splits, augmentation, and the loader."""

@@ -1,0 +1,185 @@
+"""Augmentation of whole batches, every sample with parameters of its own, in one pass over the pixels.
+
+A step does not touch pixels: it says, for every pixel of its output, which pixel of its input belongs there. The
+chain asks its steps from last to first, and so knows for each output pixel its place in the stored image; one
+gather then moves the pixels. Parameters are drawn for all samples of an epoch at once and indexed by sample, so the
+same (seed, epoch, sample) gives the same pixels in whatever batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from seedbed.types import UserError
+
+Parameters = dict[str, np.ndarray]
+
+
+@dataclass
+class Places:
+    """For every output pixel, a row, a column, and whether there is an image at all.
+
+    Attributes:
+        y, x: int64, broadcastable to `[B, h, w]`.
+        inside: bool, broadcastable to `[B, h, w]`, or None where every pixel has an image.
+    """
+
+    y: torch.Tensor
+    x: torch.Tensor
+    inside: torch.Tensor | None = None
+
+    def mask(self, inside: torch.Tensor) -> torch.Tensor:
+        return inside if self.inside is None else self.inside & inside
+
+
+class Step(Protocol):
+    """One augmentation. `size` is the side, in pixels, of the square images that come in."""
+
+    def output_size(self, size: int) -> int: ...
+
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+        """Parameters for `n` samples: arrays `[n]`."""
+
+    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+        """Places in this step's output -> places in its input; parameters are tensors `[B, 1, 1]`."""
+
+
+class HorizontalFlip:
+    """Mirror left and right with probability `p`."""
+
+    def __init__(self, p: float = 0.5):
+        if not 0 <= p <= 1:
+            raise UserError(f"HorizontalFlip: p must lie in [0, 1], got {p}")
+        self.p = p
+
+    def output_size(self, size: int) -> int:
+        return size
+
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+        return {"flip": rng.random(n) < self.p}
+
+    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+        return Places(places.y, torch.where(parameters["flip"], size - 1 - places.x, places.x), places.inside)
+
+
+class Rotation:
+    """Turn about the centre by an angle uniform in ±`degrees`, counter-clockwise; nearest pixel, zeros outside.
+
+    The same as torchvision's `RandomRotation(degrees)` with its defaults, but per sample.
+    """
+
+    def __init__(self, degrees: float):
+        if not 0 <= degrees <= 180:
+            raise UserError(f"Rotation: degrees must lie in [0, 180], got {degrees}")
+        self.degrees = degrees
+
+    def output_size(self, size: int) -> int:
+        return size
+
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+        angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees, n))
+        return {"cos": np.cos(angle).astype(np.float32), "sin": np.sin(angle).astype(np.float32)}
+
+    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+        centre = (size - 1) / 2
+        dy, dx = places.y - centre, places.x - centre
+        cos, sin = parameters["cos"], parameters["sin"]
+        x = (cos * dx - sin * dy).add_(centre).round_().long()
+        y = (sin * dx + cos * dy).add_(centre).round_().long()
+        inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
+        return Places(y.clamp_(0, size - 1), x.clamp_(0, size - 1), places.mask(inside))
+
+
+class PaddedCrop:
+    """Pad by reflection, then cut a square out at a uniformly drawn place.
+
+    Args:
+        padding: pixels on every side.
+        size: side of the square; None: that of the image that comes in.
+    """
+
+    def __init__(self, padding: int, size: int | None = None):
+        if padding < 0 or (size is not None and size < 1):
+            raise UserError(f"PaddedCrop: needs padding >= 0 and size >= 1, got {padding} and {size}")
+        self.padding = padding
+        self.size = size
+
+    def output_size(self, size: int) -> int:
+        if self.padding >= size:
+            raise UserError(f"PaddedCrop: padding {self.padding} needs images larger than {size} pixels")
+        if self.size is not None and self.size > size + 2 * self.padding:
+            raise UserError(f"PaddedCrop: cannot cut {self.size} pixels out of {size} padded by {self.padding}")
+        return self.size or size
+
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+        room = size + 2 * self.padding - self.output_size(size) + 1
+        return {"top": rng.integers(room, size=n), "left": rng.integers(room, size=n)}
+
+    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+        y = reflect(places.y + parameters["top"] - self.padding, size)
+        x = reflect(places.x + parameters["left"] - self.padding, size)
+        return Places(y, x, places.inside)
+
+
+def reflect(places: torch.Tensor, size: int) -> torch.Tensor:
+    """Coordinates up to `size - 1` pixels outside `[0, size)` -> inside, mirrored at the edge pixel."""
+    return (size - 1) - ((size - 1) - places.abs()).abs()
+
+
+class Chain:
+    """Steps in order, by name, applied in one gather.
+
+    Args:
+        steps: name -> step; none leaves images as they are.
+    """
+
+    def __init__(self, steps: Mapping[str, Step]):
+        self.steps = dict(steps)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def sizes(self, size: int) -> list[int]:
+        """Side of the images before each step, and after the last."""
+        sizes = [size]
+        for step in self.steps.values():
+            sizes.append(step.output_size(sizes[-1]))
+        return sizes
+
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> dict[str, Parameters]:
+        """Parameters of all steps for the `n` samples of an epoch."""
+        return {
+            name: step.draw(rng, n, before)
+            for (name, step), before in zip(self.steps.items(), self.sizes(size)[:-1], strict=True)
+        }
+
+    def apply(self, images: torch.Tensor, parameters: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
+        """Augment a batch.
+
+        Args:
+            images: `[B, C, S, S]`, any type.
+            parameters: what `draw` gave, as tensors, the rows of this batch: `[B]` each.
+
+        Returns:
+            `[B, C, T, T]` of the same type; T is the last step's output size.
+        """
+        if not self.steps:
+            return images
+        batch, channels, size, _ = images.shape
+        sizes = self.sizes(size)
+        line = torch.arange(sizes[-1], device=images.device)
+        places = Places(line[None, :, None], line[None, None, :])
+        for (name, step), before in zip(reversed(self.steps.items()), reversed(sizes[:-1]), strict=True):
+            own = {key: value[:, None, None] for key, value in parameters[name].items()}
+            places = step.pull(places, before, own)
+        target = (batch, sizes[-1], sizes[-1])
+        flat = (places.y * size + places.x).expand(target).reshape(batch, 1, -1)
+        out = images.reshape(batch, channels, -1).gather(2, flat.expand(-1, channels, -1))
+        if places.inside is not None:
+            out.masked_fill_(~places.inside.expand(target).reshape(batch, 1, -1), 0)
+        return out.reshape(batch, channels, sizes[-1], sizes[-1])

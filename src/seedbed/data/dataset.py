@@ -1,0 +1,65 @@
+"""From a source to an `ImageData`: stored, split, cut to size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Source
+from seedbed.data.split import stratified_choice, stratified_split
+from seedbed.data.store import open_store
+from seedbed.types import ImageData, Split, UserError
+
+
+def load(
+    source: Source,
+    *,
+    size: int,
+    val_fraction: float,
+    test_fraction: float,
+    split_seed: int,
+    subset: int | None,
+    on_bad_image: str,
+    cache_root: str | None,
+) -> ImageData:
+    """Open a source's store and draw the splits, deterministically in `split_seed`.
+
+    A source without a test split gives up `test_fraction` of its images, one without a validation split
+    `val_fraction` of its training images, both stratified. `subset` keeps that many training images (before the
+    validation images are drawn from them), and at most as many validation and test images.
+
+    Raises:
+        UserError: no data, an unreadable image, or a split that would be empty.
+    """
+    store = open_store(source, size, cache_root, on_bad_image)
+    labels, parts = store.labels, store.parts.copy()
+    if hasattr(source, "assign"):
+        parts = source.assign(
+            store.names, labels, parts, seed=split_seed, test_fraction=test_fraction, val_fraction=val_fraction
+        )
+        train, val, test = (np.flatnonzero(parts == part) for part in (TRAIN, VAL, TEST))
+    elif (parts == UNSPLIT).all():
+        everything = np.arange(len(parts))
+        train, test = stratified_split(labels, everything, test_fraction, np.random.default_rng([split_seed, 1]))
+        val = everything[:0]
+    else:
+        train, val, test = (np.flatnonzero(parts == part) for part in (TRAIN, VAL, TEST))
+    bad = np.array(sorted(store.bad), np.int64)
+    train, val, test = (np.setdiff1d(rows, bad) for rows in (train, val, test))
+
+    rng = np.random.default_rng([split_seed, 2])
+    if subset is not None:
+        train, val, test = (stratified_choice(labels, rows, subset, rng) for rows in (train, val, test))
+    if not len(val):
+        train, val = stratified_split(labels, train, val_fraction, np.random.default_rng([split_seed, 3]))
+    if not len(test):
+        train, test = stratified_split(labels, train, test_fraction, np.random.default_rng([split_seed, 1]))
+    for name, rows, hint in (
+        ("training", train, "dataset.subset"),
+        ("validation", val, "dataset.val_fraction"),
+        ("test", test, "dataset.test_fraction"),
+    ):
+        if len(rows) < (2 if name == "training" else 1):
+            raise UserError(f"{source.name}: {len(rows)} {name} images are left; raise {hint}")
+    splits = (Split(store.images, labels, rows) for rows in (train, val, test))
+    skipped = tuple(f"{store.names[row]}: {reason}" for row, reason in sorted(store.bad.items()))
+    return ImageData(*splits, classes=store.classes, names=store.names, skipped=skipped)

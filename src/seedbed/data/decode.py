@@ -1,0 +1,149 @@
+"""Image files to arrays: one file, one chunk of files, all files over the cores."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+LARGEST_PIXELS = 64_000_000
+CHUNK = 512
+
+
+class BadImage(Exception):
+    """An image that cannot be read; the message says why."""
+
+
+@contextmanager
+def reader(container: Path) -> Iterator[Callable[[str], bytes]]:
+    """A function from a path inside a folder or a zip to the file's bytes."""
+    if container.is_dir():
+        yield lambda name: (container / name).read_bytes()
+    else:
+        with zipfile.ZipFile(container) as archive:
+            yield archive.read
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[Image.Image]:
+    """A Pillow image from bytes; all that can be wrong with it becomes BadImage."""
+    try:
+        with warnings.catch_warnings():
+            # The size is checked just below; Pillow's own warning would only repeat it.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                if image.width * image.height > LARGEST_PIXELS:
+                    raise BadImage(f"{image.width} x {image.height} pixels, at most {LARGEST_PIXELS:,} are read")
+                yield image
+    except Image.UnidentifiedImageError:
+        raise BadImage("not an image in a known format" if content else "an empty file") from None
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, Image.DecompressionBombError) as error:
+        raise BadImage(str(error) or type(error).__name__) from error
+
+
+def decode(content: bytes, channels: int, size: int) -> np.ndarray:
+    """Decode an image, make it grey or RGB, and resize it (bilinear, antialiased, aspect not kept).
+
+    Transparent pixels are laid on white; 16-bit greys are scaled to 8 bits.
+
+    Returns:
+        uint8 `[channels, size, size]`.
+
+    Raises:
+        BadImage: unreadable, truncated or too large.
+    """
+    with opened(content) as image:
+        image.load()
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("L" if channels == 1 else "RGB")
+        if image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        array = np.asarray(image)
+    return array[None] if channels == 1 else array.transpose(2, 0, 1)
+
+
+def resize_arrays(images: np.ndarray, size: int) -> np.ndarray:
+    """uint8 `[N, C, H, W]` -> uint8 `[N, C, size, size]`, by the same filter as `decode`."""
+    n, channels, height, width = images.shape
+    if (height, width) == (size, size):
+        return images
+    planes = images.reshape(-1, height, width)
+    out = np.empty((len(planes), size, size), np.uint8)
+    for i, plane in enumerate(planes):
+        out[i] = Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)
+    return out.reshape(n, channels, size, size)
+
+
+def is_colour(container: Path, names: Sequence[str]) -> bool:
+    """Whether any image has a colour mode, by the headers alone; unreadable ones do not count."""
+    with reader(container) as read:
+        for name in names:
+            try:
+                with opened(read(name)) as image:
+                    if image.mode not in ("1", "L", "LA", "I", "F") and not image.mode.startswith("I;16"):
+                        return True
+            except (BadImage, OSError, zipfile.BadZipFile):
+                continue
+    return False
+
+
+def decode_all(
+    container: Path, names: Sequence[str], out: Path, channels: int, size: int, progress: Callable[[int], object]
+) -> dict[int, str]:
+    """Decode files into the rows of an existing `.npy` array, over the cores.
+
+    Args:
+        out: a uint8 `[N, channels, size, size]` array on disk.
+        progress: called with the number of images that each finished chunk held.
+
+    Returns:
+        row -> reason, for every image that could not be read; its row is left zero.
+    """
+    chunks = [(start, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
+    bad: dict[int, str] = {}
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), len(chunks))
+    if workers <= 1:
+        for start, part in chunks:
+            bad |= _decode_chunk(container, part, out, start, channels, size)
+            progress(len(part))
+        return bad
+    # Fresh processes: forking one that has started torch's threads can hang.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(_decode_chunk, container, part, out, start, channels, size): len(part)
+            for start, part in chunks
+        }
+        for job in as_completed(jobs):
+            bad |= job.result()
+            progress(jobs[job])
+    return bad
+
+
+def _decode_chunk(
+    container: Path, names: Sequence[str], out: Path, start: int, channels: int, size: int
+) -> dict[int, str]:
+    rows = np.load(out, mmap_mode="r+")
+    bad = {}
+    with reader(container) as read:
+        for row, name in enumerate(names, start):
+            try:
+                rows[row] = decode(read(name), channels, size)
+            except BadImage as error:
+                bad[row] = str(error)
+            except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                bad[row] = f"cannot be read: {error}"
+    rows.flush()
+    return bad

@@ -1,0 +1,39 @@
+"""Stratified choices of rows: each class keeps its share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def stratified_choice(labels: np.ndarray, index: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose `n` of the rows `index`, every class in proportion (largest remainders; at random where they tie).
+
+    Args:
+        labels: int64 `[M]`, the labels of all rows.
+        index: int64 `[N]`, the rows to choose from.
+
+    Returns:
+        int64 `[min(n, N)]`, in ascending order.
+    """
+    if n >= len(index):
+        return np.sort(index)
+    own = labels[index]
+    shares = np.bincount(own) * (n / len(index))
+    take = np.floor(shares).astype(int)
+    order = np.lexsort((rng.random(len(shares)), -(shares - take)))
+    take[order[: n - take.sum()]] += 1
+    chosen = [rng.permutation(index[own == label])[:count] for label, count in enumerate(take) if count]
+    return np.sort(np.concatenate(chosen)) if chosen else index[:0]
+
+
+def stratified_split(
+    labels: np.ndarray, index: np.ndarray, fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split the rows `index` into (rest, part), with `fraction` of each class, and of all, in `part`.
+
+    At least one row lies on each side where there are two.
+    """
+    n = len(index)
+    size = min(max(round(n * fraction), 1), n - 1) if n > 1 and fraction > 0 else 0
+    part = stratified_choice(labels, index, size, rng)
+    return np.setdiff1d(index, part, assume_unique=True), part

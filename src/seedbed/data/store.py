@@ -1,0 +1,156 @@
+"""The store: a source's images, decoded once into memory-mapped arrays.
+
+A store is a folder named by the source's fingerprint and the stored size. It is built in a private folder and
+renamed into place, so what bears the name is whole; a lock only saves a second process the same work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from seedbed.data.decode import decode_all, is_colour, resize_arrays
+from seedbed.data.source import Listing, Source
+from seedbed.types import UserError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows; two first starts at once then do the same work twice
+    fcntl = None
+
+FORMAT_VERSION = 1
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Decoded images: uint8 `[N, C, S, S]` memory map, int64 labels, int8 parts, names, and what was unreadable."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    parts: np.ndarray
+    names: list[str]
+    classes: tuple[str, ...]
+    bad: dict[int, str]
+
+
+def default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seedbed"
+
+
+def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: str) -> Store:
+    """Open the store of a source at a size, building it first if it is not there.
+
+    Args:
+        size: side of the stored images in pixels.
+        cache_root: where stores are kept; None: the user's cache directory.
+        on_bad_image: fail or skip.
+
+    Raises:
+        UserError: an image is unreadable and `on_bad_image` is fail, or the cache cannot be written.
+    """
+    root = Path(cache_root).expanduser() if cache_root else default_cache()
+    key = hashlib.sha256(f"{FORMAT_VERSION} {source.fingerprint()} {size}".encode()).hexdigest()[:16]
+    folder = root / "store" / f"{source.name}-{size}-{key}"
+    try:
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _lock(folder.with_suffix(".lock")):
+                if not folder.is_dir():
+                    _build(source, size, folder)
+    except OSError as error:
+        raise UserError(
+            f"cache_root: cannot keep decoded images in {folder.parent}: {error.strerror or error}; "
+            "set cache_root (or SEEDBED_CACHE) to a place with room that can be written"
+        ) from error
+    store = _read(folder)
+    if store.bad and on_bad_image == "fail":
+        row, reason = next(iter(sorted(store.bad.items())))
+        more = f" (and {len(store.bad) - 1} more)" if len(store.bad) > 1 else ""
+        raise UserError(
+            f"{source.name}: cannot read {store.names[row]}: {reason}{more}; mend or remove it, or leave such "
+            "images out with dataset.on_bad_image=skip"
+        )
+    return store
+
+
+def _read(folder: Path) -> Store:
+    facts = json.loads((folder / "store.json").read_text())
+    return Store(
+        # Copy-on-write: torch refuses to wrap an array it could not write to without a warning.
+        np.load(folder / "images.npy", mmap_mode="c"),
+        np.load(folder / "labels.npy"),
+        np.load(folder / "parts.npy"),
+        facts["names"],
+        tuple(facts["classes"]),
+        {int(row): reason for row, reason in facts["bad"].items()},
+    )
+
+
+def _build(source: Source, size: int, folder: Path) -> None:
+    started = time.perf_counter()
+    listing = source.listing()
+    private = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    private.mkdir()
+    try:
+        bad = _fill(private / "images.npy", listing, size, source.name)
+        np.save(private / "labels.npy", listing.labels)
+        np.save(private / "parts.npy", listing.parts)
+        facts = {
+            "format_version": FORMAT_VERSION,
+            "source": source.name,
+            "classes": listing.classes,
+            "bad": bad,
+            "names": list(listing.names),
+        }
+        (private / "store.json").write_text(json.dumps(facts))
+        # Another process may have been faster where locks do not work: its store is as good.
+        with contextlib.suppress(OSError):
+            private.rename(folder)
+        if not folder.is_dir():
+            raise OSError(f"cannot rename into {folder}")
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    log.info("decoded %s images in %.1f s", f"{len(listing.labels):,}", time.perf_counter() - started)
+
+
+def _fill(path: Path, listing: Listing, size: int, name: str) -> dict[int, str]:
+    """Write all images at one size; return row -> reason for the unreadable ones."""
+    n = len(listing.labels)
+    if listing.images is not None:
+        np.save(path, resize_arrays(listing.images, size))
+        return {}
+    channels = listing.channels or (3 if is_colour(listing.container, listing.names) else 1)
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (n, channels, size, size))
+    array.flush()
+    if hasattr(os, "posix_fallocate"):
+        # Without it a full disk would show as a bus error in the middle of decoding.
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    log.info("decoding %s images of %s, once", f"{n:,}", name)
+    with tqdm(total=n, desc=f"decoding {name}", unit=" images", disable=not sys.stderr.isatty()) as bar:
+        return decode_all(listing.container, listing.names, path, channels, size, bar.update)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    if fcntl is None:
+        yield
+        return
+    with path.open("a") as file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,183 @@
+"""Image files in a folder or a zip, with their classes and splits read off the paths."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Listing
+from seedbed.types import UserError
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training", "trn"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
+    **dict.fromkeys(("test", "testing", "tst"), TEST),
+}
+LARGEST_FILE = 256 * 2**20
+
+
+class ImageTree:
+    """Images in a folder or a zip: `…/<split>/<class>/…/<image>`, or `…/<class>/…/<image>` without splits.
+
+    A split folder bears a usual name (train, training; val, valid, validation, dev; test, testing), in any case
+    and at any depth; the folder below it is the class.
+
+    Args:
+        name: what the store and the run folder call it.
+        places: looked for in turn under `data_root` when `root` is None.
+        channels: 1 or 3; None makes the images grey if every one of them is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data_root: str,
+        places: Sequence[str] = (),
+        root: str | None = None,
+        channels: int | None = None,
+    ):
+        if channels not in (None, 1, 3):
+            raise UserError(f"dataset.channels: expected 1, 3 or null, got {channels}")
+        self.name = name
+        self.channels = channels
+        self.container = self._find(root, data_root, places)
+        self._files: list[tuple[str, str]] | None = None
+
+    def _find(self, root: str | None, data_root: str, places: Sequence[str]) -> Path:
+        if root is not None:
+            if not Path(root).exists():
+                raise UserError(f"dataset.root: {root} is not there; give a folder or a zip of images")
+            return Path(root)
+        for place in places:
+            if (Path(data_root) / place).exists():
+                return Path(data_root) / place
+        if not places:
+            raise UserError("dataset.root: give the folder or the zip with the images, dataset.root=PATH")
+        raise UserError(
+            f"{self.name}: no {' or '.join(places)} in {data_root} (data_root); put the images there, or name "
+            "the folder or zip that holds them: dataset.root=PATH"
+        )
+
+    def files(self) -> list[tuple[str, str]]:
+        """Path inside the container and a mark of its content, for every image, sorted by path."""
+        if self._files is None:
+            walk = walk_folder if self.container.is_dir() else walk_zip
+            self._files = sorted(f for f in walk(self.container) if _is_image(f[0]))
+        return self._files
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(str(self.channels).encode())
+        for entry in self.files():
+            digest.update("\0".join(entry).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def listing(self) -> Listing:
+        names = [name for name, _ in self.files()]
+        if not names:
+            raise UserError(f"{self.container}: holds no images ({', '.join(sorted(EXTENSIONS))})")
+        found = [place_of(name) for name in names]
+        split = any(part == TRAIN for part, _ in found)
+        if not split:
+            found = [(UNSPLIT, c) for c in classes_by_folder(names, self.container)]
+        kept = [i for i, (part, cls) in enumerate(found) if cls is not None and (part != UNSPLIT or not split)]
+        classes = tuple(sorted({found[i][1] for i in kept}))
+        if len(classes) < 2:
+            raise UserError(
+                f"{self.container}: expected one folder a class, at least two of them, with or without "
+                f"train/ val/ test/ above; found {', '.join(classes) or 'no class folders'}"
+            )
+        if self.container.is_dir():
+            self._refuse_empty_classes(names)
+        number = {c: i for i, c in enumerate(classes)}
+        labels = np.array([number[found[i][1]] for i in kept], np.int64)
+        parts = np.array([found[i][0] for i in kept], np.int8)
+        if split:
+            untaught = set(range(len(classes))) - set(labels[parts == TRAIN].tolist())
+            if untaught:
+                raise UserError(
+                    f"{self.container}: no training images of {', '.join(classes[i] for i in sorted(untaught))}"
+                )
+        return Listing(classes, labels, parts, [names[i] for i in kept], None, self.container, self.channels)
+
+    def _refuse_empty_classes(self, names: Iterable[str]) -> None:
+        """A class folder without one readable name is a mistake to report, not a class to drop in silence."""
+        filled = {parent for name in names for parent in PurePosixPath(name).parents}
+        siblings = {PurePosixPath(name).parent.parent for name in names}
+        for parent in siblings:
+            for folder in sorted((self.container / parent).iterdir()):
+                inside = PurePosixPath(folder.relative_to(self.container).as_posix())
+                if folder.is_dir() and not folder.name.startswith(".") and inside not in filled:
+                    raise UserError(f"{folder}: a class folder without images; fill it or remove it")
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = path.name.startswith(".") or path.parts[0] == "__MACOSX"
+    return path.suffix.lower() in EXTENSIONS and not hidden
+
+
+def place_of(name: str) -> tuple[int, str | None]:
+    """The split that the first folder of a usual name says, and the class folder below it."""
+    folders = PurePosixPath(name).parts[:-1]
+    for i, folder in enumerate(folders):
+        if folder.lower() in SPLIT_NAMES:
+            return SPLIT_NAMES[folder.lower()], folders[i + 1] if i + 1 < len(folders) else None
+    return UNSPLIT, None
+
+
+def classes_by_folder(names: Sequence[str], container: Path) -> list[str]:
+    """The class of each path: its first folder below those that all paths share.
+
+    Raises:
+        UserError: an image lies outside any class folder.
+    """
+    folders = [PurePosixPath(name).parts[:-1] for name in names]
+    shared = len(os.path.commonprefix(folders))
+    for name, parts in zip(names, folders, strict=True):
+        if len(parts) <= shared:
+            raise UserError(f"{container}: {name} lies in no class folder; move it into one")
+    return [parts[shared] for parts in folders]
+
+
+def walk_folder(root: Path) -> Iterable[tuple[str, str]]:
+    """Relative path, and size with modification time, of every file below `root`."""
+    for folder, _, files in os.walk(root, followlinks=True):
+        inside = Path(folder).relative_to(root)
+        for file in files:
+            try:
+                facts = (Path(folder) / file).stat()
+            except OSError:  # a dangling link; if it bears an image's name, decoding will name it
+                yield (inside / file).as_posix(), "?"
+                continue
+            yield (inside / file).as_posix(), f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def walk_zip(path: Path) -> Iterable[tuple[str, str]]:
+    """Path, and size with CRC, of every file of a zip. Nothing is ever unpacked.
+
+    Raises:
+        UserError: not a zip, or an entry that is a link, leaves the archive's root, or unpacks to too much.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: neither a folder nor a readable zip ({error})") from error
+    for entry in entries:
+        name = entry.filename
+        if name.endswith("/"):
+            continue
+        if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts:
+            raise UserError(f"{path}: the entry {name!r} leaves the archive's root; this zip is not to be trusted")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise UserError(f"{path}: the entry {name!r} is a link; pack the image itself")
+        if entry.file_size > LARGEST_FILE:
+            raise UserError(f"{path}: the entry {name!r} unpacks to {entry.file_size:,} bytes; too large an image")
+        yield name, f"{entry.file_size} {entry.CRC:08x}"

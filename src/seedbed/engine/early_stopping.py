@@ -1,0 +1,44 @@
+"""Early stopping: which epoch is best, and when waiting for a better one ends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class EarlyStopping:
+    """Watches one validation figure, epoch by epoch.
+
+    Attributes:
+        monitor: val_accuracy (higher is better) or val_loss (lower is better).
+        patience: epochs without a better figure after which to stop; None: never.
+        best: the best figure so far.
+        best_epoch: its epoch, from 1; 0 before the first.
+        waited: epochs since.
+    """
+
+    monitor: str
+    patience: int | None
+    best: float = math.nan
+    best_epoch: int = 0
+    waited: int = 0
+
+    def update(self, epoch: int, figure: float) -> bool:
+        """Note the figure of an epoch (from 1); return whether it is the best so far."""
+        better = figure > self.best if self.monitor == "val_accuracy" else figure < self.best
+        if better or not self.best_epoch:
+            self.best, self.best_epoch, self.waited = figure, epoch, 0
+            return True
+        self.waited += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
+
+    def state_dict(self) -> dict:
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]

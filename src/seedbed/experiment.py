@@ -1,0 +1,337 @@
+"""The composition root: a checked configuration becomes data, model and loop, and a run folder.
+
+This module and `cli` alone know Hydra; what they build takes plain values.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+from tqdm import tqdm
+
+from seedbed import config, randomness
+from seedbed.config import Settings, TrainSettings
+from seedbed.data import dataset
+from seedbed.data.augment import Chain
+from seedbed.data.loader import Batch, Loader, Preprocess, channel_numbers, pixel_statistics
+from seedbed.engine import checkpoint, device
+from seedbed.engine.early_stopping import EarlyStopping
+from seedbed.engine.evaluate import Metrics, measure, predict
+from seedbed.engine.interrupt import StopRequest
+from seedbed.engine.loop import NonFiniteLoss, State, fit
+from seedbed.results import report
+from seedbed.results.environment import environment
+from seedbed.results.record import Record, class_counts, make_folder, slug
+from seedbed.types import ImageData, RunResult, UserError
+
+log = logging.getLogger(__name__)
+SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the door hands to a task.
+
+    Attributes:
+        config: the composed configuration, resolved: plain dicts and lists.
+        choices: group -> the option that was chosen.
+        overrides: what the user typed, word by word.
+        swept: in a sweep, key -> value of the overrides that differ between its jobs.
+        sweep: in a sweep, the folder of its runs and the number of this one.
+    """
+
+    config: dict[str, Any]
+    choices: Mapping[str, str | None]
+    overrides: list[str] = field(default_factory=list)
+    swept: dict[str, str] = field(default_factory=dict)
+    sweep: tuple[Path, int] | None = None
+
+    @property
+    def title(self) -> str:
+        """The experiment preset's name, else data set and model."""
+        preset = self.choices.get("experiment")
+        return preset or f"{self.choices.get('dataset')} {self.choices.get('model')}"
+
+
+NOT_OF_A_RUN = ("task", "checkpoint", "resume")
+
+
+def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any]:
+    """A run's own configuration, with only what the user typed on top: a key, or a group's whole new choice."""
+    merged = OmegaConf.create(config_of_run)
+    composed = OmegaConf.create(request.config)
+    for word in request.overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        if key in NOT_OF_A_RUN:
+            continue
+        if key == "experiment" or OmegaConf.select(composed, key) is None and word.startswith("~"):
+            raise UserError(f"{word}: a run keeps its own configuration; type the keys that should differ")
+        OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False, force_add=True)
+    for place in ("data_root", "output_root", "cache_root"):
+        merged[place] = composed[place]
+    return OmegaConf.to_container(merged)
+
+
+def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
+    """Instantiate a node that `config.check` has passed; a partial is completed by `supplied`."""
+    if node is None:
+        return None
+    try:
+        made = instantiate(dict(node), _convert_="all", **({} if node.get("_partial_") else supplied))
+        return made(**supplied) if node.get("_partial_") else made
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        if error.__cause__ is not None:
+            raise UserError(f"{node['_target_']}: {error.__cause__}") from error
+        raise
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{node['_target_']}: {error}") from error
+
+
+def build_data(settings: Settings) -> ImageData:
+    """The data set, stored at `stored_size`, or at the size that the model takes."""
+    own = settings.dataset
+    return dataset.load(
+        build(settings.dataset_node, data_root=settings.root.data_root),
+        size=own.stored_size or image_size(settings),
+        val_fraction=own.val_fraction,
+        test_fraction=own.test_fraction,
+        split_seed=own.split_seed,
+        subset=own.subset,
+        on_bad_image=own.on_bad_image,
+        cache_root=settings.root.cache_root,
+    )
+
+
+def image_size(settings: Settings) -> int:
+    return settings.dataset.image_size or settings.model.image_size
+
+
+def build_preprocess(settings: Settings, data: ImageData) -> Preprocess:
+    """Size and normalisation of a model's input; what is null is measured on the training split."""
+    mean, std = settings.model.mean, settings.model.std
+    if mean is None or std is None:
+        measured = pixel_statistics(data.train)
+        mean, std = (m if given is None else given for given, m in zip((mean, std), measured, strict=True))
+    most = max(len(v) if isinstance(v, list) else 1 for v in (mean, std))
+    mean, std = (channel_numbers(v, max(most, data.channels)) for v in (mean, std))
+    allowed = {data.channels, 3 if data.channels == 1 else data.channels}
+    for name, value in (("mean", mean), ("std", std)):
+        if len(value) not in allowed or len(value) != len(mean):
+            raise UserError(
+                f"model.{name}: {len(value)} numbers for images of {data.channels} channels; give one number, or "
+                "one for each channel"
+            )
+    if min(std) <= 0:
+        raise UserError(f"model.std: expected positive numbers, got {list(std)}")
+    return Preprocess(image_size(settings), mean, std)
+
+
+def build_model(settings: Settings, preprocess: Preprocess, data: ImageData) -> tuple[nn.Module, device.Device]:
+    """The model, completed from the data, on the device that suits it."""
+    shape = (preprocess.channels(data.channels), preprocess.image_size, preprocess.image_size)
+    model = build(settings.model_node, input_shape=shape, classes=len(data.classes))
+    own = settings.device
+    on = device.choose(
+        own.name, own.precision, own.channels_last, own.threads, device.has_convolutions(model)
+    )
+    return on.place(model), on
+
+
+def build_schedule(
+    settings: Settings, optimizer: torch.optim.Optimizer, steps: int
+) -> tuple[Any, bool]:
+    """The learning-rate schedule, and whether it advances with every batch: one that takes `total_steps` does."""
+    node = settings.scheduler_node
+    if node is None:
+        return None, False
+    target = config.locate(node["_target_"], "scheduler._target_")
+    by_batch = "total_steps" in config.parameters_of(target)
+    return build(node, optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch
+
+
+def train(request: Request, resumed: Path | None = None) -> RunResult:
+    """Train, test the best epoch, and leave a run folder.
+
+    Args:
+        resumed: the folder of a run to go on with, whose own configuration `request` carries.
+
+    Raises:
+        UserError: before anything is written, or when the loss becomes non-finite.
+    """
+    settings = config.check(request.config)
+    own, seed = settings.train, settings.root.seed
+    device.require(settings.device.name)
+    data = build_data(settings)
+    augment: Chain = build(settings.augment_node)
+    augment.sizes(data.train.images.shape[-1])
+    preprocess = build_preprocess(settings, data)
+    randomness.seed_torch(seed, 0, randomness.WEIGHTS)
+    model, on = build_model(settings, preprocess, data)
+
+    loader = partial(Loader, preprocess=preprocess, device=on.torch, channels_last=on.channels_last)
+    train_loader = loader(data.train, batch_size=own.batch_size, seed=seed, augment=augment)
+    val_loader = loader(data.val, batch_size=own.eval_batch_size)
+    optimizer = build(settings.optimizer_node, params=model.parameters())
+    schedule, by_batch = build_schedule(settings, optimizer, own.epochs * len(train_loader))
+    state = State(model, optimizer, schedule, EarlyStopping(own.monitor, own.patience), by_batch)
+    if resumed:
+        state.load_state_dict(checkpoint.load_last(resumed / "last.pt"))
+    loss = nn.CrossEntropyLoss(label_smoothing=own.label_smoothing)
+    facts = {
+        "config": request.config,
+        "choices": dict(request.choices),
+        "classes": data.classes,
+        "channels": data.channels,
+        "preprocess": asdict(preprocess),
+    }
+
+    record = Record(resumed or _new_folder(request, settings))
+    try:
+        if not resumed:
+            _describe(record, request, on, data, train_loader)
+        counts = ", ".join(f"{len(s):,} {name}" for name, s in data.splits.items())
+        log.info("%s, seed %d: %s images; %s parameters; %s", request.title, seed, counts,
+                 f"{count_parameters(model):,}", on)  # fmt: skip
+        with StopRequest() as stop:
+            loop = fit(
+                state, train_loader, val_loader, epochs=own.epochs, seed=seed, classes=len(data.classes),
+                loss=loss, autocast=on.autocast, forward=torch.compile(model) if settings.device.compile else None,
+                grad_clip=own.grad_clip, progress=partial(_progress, own.epochs), stop=stop,
+            )  # fmt: skip
+            for state in loop:
+                if state.step == 0:
+                    record.history(state.history)
+                    if state.improved:
+                        checkpoint.save_best(record.folder / "best.safetensors", state.best, facts)
+                    _log_epoch(state, own.epochs)
+                checkpoint.save_last(record.folder / "last.pt", state.state_dict())
+                if stop():
+                    return _interrupted(record, stop.signal, state)
+        model.load_state_dict(state.best)
+        test_loss, predictions, labels = predict(
+            model, loader(data.test, batch_size=own.eval_batch_size), loss, on.autocast
+        )
+        metrics = measure(labels, predictions, len(data.classes))
+        return _finish(record, request, state, data, figures_of(test_loss, metrics), metrics, own)
+    except NonFiniteLoss as error:
+        raise _spoilt(record, state, error) from error
+    finally:
+        record.close()
+
+
+def _new_folder(request: Request, settings: Settings) -> Path:
+    name = settings.root.name
+    if request.sweep:
+        parent, number = request.sweep
+        values = "_".join(f"{key}-{value}" for key, value in request.swept.items())
+        return make_folder(parent, slug(f"{number:03d}_{values}"))
+    words = [time.strftime("%Y-%m-%d_%H-%M-%S"), request.title.replace(" ", "_"), *([name] if name else [])]
+    return make_folder(Path(settings.root.output_root), slug("_".join(words)))
+
+
+def _describe(record: Record, request: Request, on: device.Device, data: ImageData, loader: Loader) -> None:
+    """What can be said before training: configuration, environment, skipped images, samples."""
+    from seedbed.results import plots
+
+    record.write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(request.config)))
+    record.write_json("overrides.json", {
+        "overrides": request.overrides, "choices": dict(request.choices), "swept": request.swept,
+    })  # fmt: skip
+    record.write_json("environment.json", environment(on.facts()))
+    if data.skipped:
+        record.write("skipped.txt", "\n".join(data.skipped) + "\n")
+        log.warning("%d unreadable images are left out, see skipped.txt", len(data.skipped))
+    images, labels = next(loader.epoch())
+    images = loader.preprocess.undo(images[:SAMPLES]).cpu().numpy()
+    names = [data.classes[label] for label in labels[:SAMPLES].tolist()]
+    title = f"{request.title}: training images of the first epoch, {images.shape[-1]} x {images.shape[-1]} pixels"
+    plots.draw_samples(images, names, class_counts(data), title, record.folder / "samples.png")
+
+
+def _progress(epochs: int, batches: Iterable[Batch], epoch: int, step: int, steps: int) -> Iterable[Batch]:
+    """A bar for each epoch on a terminal, nothing in a log."""
+    if not sys.stderr.isatty():
+        return batches
+    return tqdm(
+        batches, desc=f"epoch {epoch + 1}/{epochs}", initial=step, total=steps, leave=False, mininterval=0.2
+    )
+
+
+def _log_epoch(state: State, epochs: int) -> None:
+    row = state.history[-1]
+    log.info(
+        "epoch %3d/%d  lr %.2g  train loss %.4f acc %.4f  val loss %.4f acc %.4f f1 %.4f  %.1f s%s",
+        row["epoch"], epochs, row["lr"], row["train_loss"], row["train_accuracy"], row["val_loss"],
+        row["val_accuracy"], row["val_f1"], row["seconds"], "  best" if state.improved else "",
+    )  # fmt: skip
+
+
+def _interrupted(record: Record, number: int, state: State) -> RunResult:
+    where = f"after epoch {state.epoch}" if state.step == 0 else f"in epoch {state.epoch + 1}, step {state.step}"
+    record.write_json("result.json", {"status": "interrupted", "signal": number, "epochs": state.epoch})
+    log.info("stopped %s; go on with: python -m run resume=%s", where, record.folder)
+    return RunResult("interrupted", str(record.folder), {}, signal=number)
+
+
+def _spoilt(record: Record, state: State, error: NonFiniteLoss) -> UserError:
+    kept = f"the state after epoch {state.epoch} is kept" if state.epoch else "no epoch was finished"
+    message = f"{error}; {kept} in {record.folder}. Try a lower optimizer.lr, or train.grad_clip=1"
+    record.write_json("result.json", {"status": "failed", "error": message, "epochs": state.epoch})
+    return UserError(message)
+
+
+def _finish(
+    record: Record, request: Request, state: State, data: ImageData, figures: dict, metrics: Metrics, own: TrainSettings
+) -> RunResult:
+    """Write the result, the tables and the pictures; drop `last.pt`."""
+    from seedbed.results import plots
+
+    best = state.history[state.stopping.best_epoch - 1]
+    result = {
+        "status": "finished",
+        "title": request.title,
+        "test": figures,
+        "val": {key.removeprefix("val_"): value for key, value in best.items() if key.startswith("val_")},
+        "best_epoch": state.stopping.best_epoch,
+        "epochs": state.epoch,
+        "stopped_early": state.epoch < own.epochs,
+        "seconds": sum(row["seconds"] for row in state.history),
+        "parameters": count_parameters(state.model),
+        "images": {name: len(split) for name, split in data.splits.items()},
+    }
+    record.test_tables(data.classes, metrics)
+    record.write_json("result.json", result)
+    plots.draw_run(record.folder)
+    if not own.keep_last:
+        (record.folder / "last.pt").unlink(missing_ok=True)
+    log.info("finished\n\n%s\n\nrun folder: %s", report.summary(result), record.folder)
+    return RunResult("finished", str(record.folder), result)
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def figures_of(loss: float, metrics: Metrics) -> dict[str, float]:
+    """The test figures of result.json."""
+    return {
+        "loss": loss,
+        "accuracy": metrics.accuracy,
+        "f1": metrics.f1,
+        "recall": metrics.recall,
+        "precision": metrics.precision,
+    }

@@ -1,0 +1,62 @@
+"""The help page, drawn from the configuration itself: each option is described by the first line of its yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HEAD = """\
+seedbed trains image classifiers from a configuration.
+
+  python -m run [GROUP=OPTION …] [KEY=VALUE …]       the same as: seedbed …
+
+Examples
+  python -m run                                                   an MLP on Fashion-MNIST
+  python -m run dataset=fruits model=convnet augment=flip_crop    another data set, model and augmentation
+  python -m run train=smoke dataset=digits                        does it work? a few seconds, no download
+  python -m run optimizer=sgd optimizer.lr=0.05 train.epochs=5    any key of any group
+  python -m run -m optimizer.lr=1e-2,1e-3 augment=none,flip       a sweep of four runs, with a leaderboard
+  python -m run task=evaluate checkpoint=outputs/RUN/best.safetensors
+"""
+TAIL = """\
+Keys of your own choice
+  seed=0  name=TEXT  data_root=PATH ($SEEDBED_DATA)  output_root=PATH ($SEEDBED_OUTPUTS)  cache_root=PATH ($SEEDBED_CACHE)
+
+More
+  python -m run GROUP=OPTION … --cfg job     print the whole configuration, run nothing
+  python -m run --info defaults              where each part of it comes from
+  python -m run --hydra-help                 Hydra's own flags
+  A value with spaces or brackets needs two pairs of quotes: 'dataset.root="my photos (1)"'
+"""
+
+
+def page(conf: Path) -> str:
+    """The text of `--help`."""
+    defaults = _defaults(conf / "config.yaml")
+    groups = [folder for folder in sorted(conf.iterdir(), key=lambda f: _rank(f.name, defaults)) if folder.is_dir()]
+    parts = [HEAD, "Groups and their options (* is the default)"]
+    for folder in groups:
+        if folder.name == "hydra":
+            continue
+        options = [path for path in sorted(folder.rglob("*.yaml")) if not path.name.startswith("_")]
+        parts.append(f"  {folder.name}")
+        for path in options:
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            star = "*" if defaults.get(folder.name) == name else " "
+            parts.append(f"   {star} {name:<15} {_first_comment(path)}")
+    return "\n".join([*parts, "", TAIL])
+
+
+def _first_comment(path: Path) -> str:
+    comments = (line for line in path.read_text().splitlines() if line.startswith("#"))
+    return next((line.lstrip("# ") for line in comments if not line.startswith("# @")), "")
+
+
+def _defaults(path: Path) -> dict[str, str]:
+    """Group -> default option, off the lines of the defaults list; reading yaml properly would cost an import."""
+    pairs = [line.strip().removeprefix("- ").split(": ") for line in path.read_text().splitlines()]
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and not pair[0].startswith(("override", "#"))}
+
+
+def _rank(group: str, defaults: dict[str, str]) -> int:
+    names = list(defaults)
+    return names.index(group) if group in names else len(names)

@@ -1,0 +1,92 @@
+"""Hydra's exceptions in the words of this project: the key, what was expected, the nearest spelling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seedbed.config import nearest
+
+
+def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | None:
+    """One message for a mistake in the command line; None if the exception is not the user's.
+
+    Args:
+        words: the command line.
+        conf: the configuration folder, for the options that exist.
+    """
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, SystemExit) or not isinstance(error, HydraException | OmegaConfBaseException | OSError):
+        return None
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else None
+    if isinstance(error, OverrideParseException):
+        return _grammar(error.override)
+    if isinstance(error, MissingConfigException):
+        return _missing(error, conf)
+    text = str(error).strip()
+    match = re.search(r"Could not override '([^']+)'", text)
+    if match:
+        return _unknown_key(match[1], words, conf)
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        text = f"{text.splitlines()[0]} {str(error.__cause__).strip().splitlines()[0]}"
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _grammar(override: str) -> str:
+    key, sign, value = override.partition("=")
+    if not sign:
+        return f"{override!r}: expected KEY=VALUE or GROUP=OPTION; see --help"
+    return (
+        f"{override!r}: Hydra's grammar cannot take this value; put it in two pairs of quotes, the outer for the "
+        f"shell: '{key}=\"{value}\"'"
+    )
+
+
+def _missing(error: Any, conf: Path) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    folder = conf / group
+    if not folder.is_dir() or not group:
+        groups = sorted(f.name for f in conf.iterdir() if f.is_dir())
+        return f"{error.missing_cfg_file}: no such group{nearest(group, groups)} (groups: {', '.join(groups)})"
+    options = options_of(folder)
+    return f"{group}={option}: no such option{nearest(option, options)} ({group} has: {', '.join(options)})"
+
+
+def options_of(folder: Path) -> list[str]:
+    """Option names of a group, those of its subfolders with the subfolder's name before them."""
+    paths = (p.relative_to(folder).with_suffix("") for p in sorted(folder.rglob("*.yaml")))
+    return [p.as_posix() for p in paths if not p.name.startswith("_")]
+
+
+def _unknown_key(key: str, words: Sequence[str], conf: Path) -> str:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    groups = {f.name for f in conf.iterdir() if f.is_dir()}
+    choices = [w for w in words if w.partition("=")[0] in groups and "," not in w]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            known = [*groups, *_keys(compose("config", choices))]
+    except Exception:  # the choices are wrong too; naming the key alone still helps
+        known = list(groups)
+    leaf = key.rpartition(".")[2]
+    near = nearest(key, known) or nearest(leaf, [k for k in known if "." not in k])
+    siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]] if "." in key else []
+    listed = f" ({key.rpartition('.')[0]} has: {', '.join(k.rpartition('.')[2] for k in siblings)})" if siblings else ""
+    return f"{key}: no such key{near}{listed}"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    from omegaconf import DictConfig
+
+    for key in node:
+        yield f"{prefix}{key}"
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _keys(child, f"{prefix}{key}.")

@@ -1,0 +1,1 @@
+"""Image classifiers. Each takes `input_shape` and `classes` from the data and ends in logits."""

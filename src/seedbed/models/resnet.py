@@ -1,0 +1,37 @@
+"""ResNet-18 for small images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from seedbed.types import UserError
+
+
+class ResNet18(ResNet):
+    """torchvision's ResNet-18 with a 3x3, stride-1 first convolution; its max-pool is kept.
+
+    The last map of a 32x32 image is 2x2; 11,173,962 parameters with ten classes (report, section 4). Grey images
+    are repeated to three channels. State-dict keys are torchvision's.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", 2016, with the stem of
+    huyvnphan/PyTorch_CIFAR10.
+
+    Args:
+        input_shape: `(C, H, W)`, C 1 or 3.
+        classes: number of outputs.
+    """
+
+    def __init__(self, input_shape: Sequence[int], classes: int):
+        if len(input_shape) != 3 or input_shape[0] not in (1, 3):
+            raise UserError(f"model: a ResNet needs grey or colour images, got shape {tuple(input_shape)}")
+        super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=classes)
+        self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` -> logits `[B, classes]`."""
+        return super().forward(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x)

@@ -1,0 +1,109 @@
+"""The run folder: made exclusively, written whole file by whole file, complete without anything outside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedbed.engine.evaluate import Metrics
+from seedbed.files import write_atomically
+from seedbed.types import ImageData, UserError
+
+FORMAT_VERSION = 1
+
+
+def slug(text: str) -> str:
+    """Text fit for a folder name and for Hydra's override grammar: letters, digits, `.`, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:100] or "run"
+
+
+def make_folder(parent: Path, name: str) -> Path:
+    """Make a folder that nobody else has: `name`, or `name-2`, `name-3`, … where it is taken.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, 10_000):
+            folder = parent / (name if attempt == 1 else f"{name}-{attempt}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                if not folder.exists():
+                    raise
+                continue
+            return folder
+    except OSError as error:
+        raise UserError(
+            f"output_root: cannot make a run folder in {parent}: {error.strerror or error}; set output_root "
+            "(or SEEDBED_OUTPUTS) to a folder that can be written"
+        ) from error
+    raise UserError(f"output_root: {parent} holds too many folders named {name}")
+
+
+class Record:
+    """Writes the files of one run.
+
+    Args:
+        folder: the run folder, already made.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.handler = logging.FileHandler(folder / "train.log")
+        self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger("seedbed").addHandler(self.handler)
+
+    def close(self) -> None:
+        logging.getLogger("seedbed").removeHandler(self.handler)
+        self.handler.close()
+
+    def write(self, name: str, content: str | bytes) -> None:
+        write_atomically(self.folder / name, content)
+
+    def write_json(self, name: str, facts: dict[str, Any]) -> None:
+        self.write(name, json.dumps({"format_version": FORMAT_VERSION, **facts}, indent=2) + "\n")
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        self.write(name, text.getvalue())
+
+    def history(self, rows: list[dict[str, Any]]) -> None:
+        """metrics.csv: the whole history each time, so that it and `last.pt` cannot disagree for long."""
+        self.write_csv("metrics.csv", list(rows[0]), [[_digits(v) for v in row.values()] for row in rows])
+
+    def test_tables(self, classes: Sequence[str], metrics: Metrics) -> None:
+        """per_class.csv and confusion.csv."""
+        rows = zip(classes, metrics.confusion.sum(1).tolist(), metrics.per_class.tolist(), strict=True)
+        self.write_csv(
+            "per_class.csv",
+            ("class", "images", "precision", "recall", "f1"),
+            ((name, images, *map(_digits, figures)) for name, images, figures in rows),
+        )
+        rows = zip(classes, metrics.confusion.tolist(), strict=True)
+        self.write_csv("confusion.csv", ("label", *classes), ((name, *counts) for name, counts in rows))
+
+
+def class_counts(data: ImageData) -> dict[str, list[int]]:
+    """Class name -> number of training, validation and test images."""
+    counts = [
+        np.bincount(split.targets, minlength=len(data.classes)).tolist()
+        for split in (data.train, data.val, data.test)
+    ]
+    return dict(zip(data.classes, map(list, zip(*counts, strict=True)), strict=True))
+
+
+def _digits(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,79 @@
+"""Tables drawn from what runs wrote."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from seedbed.files import write_atomically
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain text columns, the first to the left, the others to the right."""
+    cells = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]  # fmt: skip
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{seconds:.1f} s"
+
+
+def summary(result: dict) -> str:
+    """The short table that a run ends with."""
+    test = result["test"]
+    header = ("test", "accuracy", "F1", "recall", "precision", "best epoch", "time", "parameters")
+    row = (
+        result["title"],
+        *(f"{test[key]:.4f}" for key in ("accuracy", "f1", "recall", "precision")),
+        f"{result['best_epoch']} of {result['epochs']}",
+        duration(result["seconds"]),
+        f"{result['parameters']:,}",
+    )
+    return table(header, [row])
+
+
+def leaderboard(folder: Path) -> str | None:
+    """Rank the runs of a sweep by validation figure; write leaderboard.csv beside them.
+
+    Settings are chosen on validation figures, so that is what it ranks by; the test figure stands beside.
+
+    Returns:
+        the table as text, or None if no run left a result.
+    """
+    found = []
+    for path in sorted(folder.glob("*/result.json")):
+        result = json.loads(path.read_text())
+        overrides = json.loads((path.parent / "overrides.json").read_text())
+        found.append((path.parent.name, result, overrides["swept"]))
+    if not found:
+        return None
+    key = lambda item: -(item[1].get("val", {}).get("accuracy", -1.0))  # noqa: E731
+    found.sort(key=key)
+    names = list(dict.fromkeys(name for _, _, swept in found for name in swept))
+    header = ["run", *names, "val_accuracy", "test_accuracy", "test_f1", "seconds"]
+    rows = []
+    for run, result, swept in found:
+        figures = (
+            (result["val"]["accuracy"], result["test"]["accuracy"], result["test"]["f1"])
+            if result["status"] == "finished"
+            else ()
+        )
+        rows.append([
+            run, *(swept.get(n, "") for n in names),
+            *([f"{f:.4f}" for f in figures] or [result["status"], "", ""]), f"{result.get('seconds', 0):.1f}",
+        ])  # fmt: skip
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomically(folder / "leaderboard.csv", text.getvalue())
+    return table(header, rows)

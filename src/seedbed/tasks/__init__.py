@@ -1,0 +1,1 @@
+"""What the command can do, one module a task: each has `run(request)`."""

@@ -1,0 +1,81 @@
+"""What travels between the rooms: plain dataclasses, and the one error that is the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class UserError(Exception):
+    """Something the user can put right: shown as one message without a traceback, exit code 1."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of an image array that belong together.
+
+    Attributes:
+        images: uint8 `[M, C, H, W]`, shared by all splits of a data set, usually a memory map.
+        labels: int64 `[M]`.
+        index: int64 `[N]`, the rows of this split.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """int64 `[N]`: the labels of this split, in its order."""
+        return self.labels[self.index]
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set, decoded and split.
+
+    Attributes:
+        train, val, test: the three splits; each label indexes `classes`.
+        classes: class names in label order.
+        names: one name an image (its path in the source), row by row of `train.images`.
+        skipped: unreadable images that were left out, as `name: reason`.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    names: Sequence[str]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        return self.train.images.shape[1]
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"training": self.train, "validation": self.val, "test": self.test}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        status: finished, failed or interrupted.
+        folder: the run folder, "" where there is none.
+        figures: what result.json holds, of a finished run.
+        error: of a failed one.
+        signal: number of the signal that interrupted it.
+    """
+
+    status: str
+    folder: str
+    figures: dict
+    error: str | None = None
+    signal: int | None = None
