@@ -136,7 +136,7 @@ def _dispatch_in_sweep(composed: Any, own: Any, sweep: Path) -> RunResult:
     if request is not None:
         from seedbed.results.record import note_failure
 
-        note_failure(request.sweep[0], f"{own.job.num:03d}_failed", request.overrides, request.swept, message)
+        note_failure(sweep, own.job.num, request.overrides, request.swept, message)
     return RunResult("failed", "", {}, message)
 
 

@@ -37,7 +37,7 @@ from seedbed.results.record import Record, class_counts, make_folder, slug
 from seedbed.types import ImageData, RunResult, UserError
 
 log = logging.getLogger(__name__)
-SAMPLES = 32
+SAMPLES, MANY_SAMPLES = 32, 80
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Request:
 
 
 NOT_OF_A_RUN = ("task", "checkpoint", "resume")
+PLACES = ("data_root", "output_root", "cache_root")
 
 
 def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any]:
@@ -76,10 +77,10 @@ def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any
         key = word.partition("=")[0].lstrip("+~")
         if key in NOT_OF_A_RUN:
             continue
-        if key == "experiment" or OmegaConf.select(composed, key) is None and word.startswith("~"):
+        if key == "experiment" or (OmegaConf.select(composed, key) is None and word.startswith("~")):
             raise UserError(f"{word}: a run keeps its own configuration; type the keys that should differ")
         OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False, force_add=True)
-    for place in ("data_root", "output_root", "cache_root"):
+    for place in PLACES:
         merged[place] = composed[place]
     return OmegaConf.to_container(merged)
 
@@ -145,15 +146,11 @@ def build_model(settings: Settings, preprocess: Preprocess, data: ImageData) -> 
     shape = (preprocess.channels(data.channels), preprocess.image_size, preprocess.image_size)
     model = build(settings.model_node, input_shape=shape, classes=len(data.classes))
     own = settings.device
-    on = device.choose(
-        own.name, own.precision, own.channels_last, own.threads, device.has_convolutions(model)
-    )
+    on = device.choose(own.name, own.precision, own.channels_last, own.threads, device.has_convolutions(model))
     return on.place(model), on
 
 
-def build_schedule(
-    settings: Settings, optimizer: torch.optim.Optimizer, steps: int
-) -> tuple[Any, bool]:
+def build_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int) -> tuple[Any, bool]:
     """The learning-rate schedule, and whether it advances with every batch: one that takes `total_steps` does."""
     node = settings.scheduler_node
     if node is None:
@@ -255,9 +252,10 @@ def _describe(record: Record, request: Request, on: device.Device, data: ImageDa
     if data.skipped:
         record.write("skipped.txt", "\n".join(data.skipped) + "\n")
         log.warning("%d unreadable images are left out, see skipped.txt", len(data.skipped))
-    images, labels = next(loader.epoch())
-    images = loader.preprocess.undo(images[:SAMPLES]).cpu().numpy()
-    names = [data.classes[label] for label in labels[:SAMPLES].tolist()]
+    # Beside a long list of classes there is room for more.
+    images, labels = loader.first(SAMPLES if len(data.classes) <= 40 else MANY_SAMPLES)
+    images = loader.preprocess.undo(images).cpu().numpy()
+    names = [data.classes[label] for label in labels.tolist()]
     title = f"{request.title}: training images of the first epoch, {images.shape[-1]} x {images.shape[-1]} pixels"
     plots.draw_samples(images, names, class_counts(data), title, record.folder / "samples.png")
 
@@ -266,9 +264,7 @@ def _progress(epochs: int, batches: Iterable[Batch], epoch: int, step: int, step
     """A bar for each epoch on a terminal, nothing in a log."""
     if not sys.stderr.isatty():
         return batches
-    return tqdm(
-        batches, desc=f"epoch {epoch + 1}/{epochs}", initial=step, total=steps, leave=False, mininterval=0.2
-    )
+    return tqdm(batches, desc=f"epoch {epoch + 1}/{epochs}", initial=step, total=steps, leave=False, mininterval=0.2)
 
 
 def _log_epoch(state: State, epochs: int) -> None:

@@ -19,7 +19,8 @@ Examples
 """
 TAIL = """\
 Keys of your own choice
-  seed=0  name=TEXT  data_root=PATH ($SEEDBED_DATA)  output_root=PATH ($SEEDBED_OUTPUTS)  cache_root=PATH ($SEEDBED_CACHE)
+  seed=0  name=TEXT (added to the run folder's name)
+  data_root=PATH ($SEEDBED_DATA)  output_root=PATH ($SEEDBED_OUTPUTS)  cache_root=PATH ($SEEDBED_CACHE)
 
 More
   python -m run GROUP=OPTION … --cfg job     print the whole configuration, run nothing

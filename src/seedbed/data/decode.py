@@ -100,13 +100,11 @@ def is_colour(container: Path, names: Sequence[str]) -> bool:
     return False
 
 
-def decode_all(
-    container: Path, names: Sequence[str], out: Path, channels: int, size: int, progress: Callable[[int], object]
-) -> dict[int, str]:
+def decode_all(container: Path, names: Sequence[str], out: Path, progress: Callable[[int], object]) -> dict[int, str]:
     """Decode files into the rows of an existing `.npy` array, over the cores.
 
     Args:
-        out: a uint8 `[N, channels, size, size]` array on disk.
+        out: a uint8 `[N, C, S, S]` array on disk; C is 1 or 3.
         progress: called with the number of images that each finished chunk held.
 
     Returns:
@@ -114,36 +112,54 @@ def decode_all(
     """
     chunks = [(start, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
     bad: dict[int, str] = {}
-    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), len(chunks))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, len(chunks))
     if workers <= 1:
-        for start, part in chunks:
-            bad |= _decode_chunk(container, part, out, start, channels, size)
-            progress(len(part))
+        with reader(container) as read:
+            rows = np.load(out, mmap_mode="r+")
+            for start, part in chunks:
+                bad |= decode_rows(read, part, rows, start)
+                progress(len(part))
+            rows.flush()
         return bad
     # Fresh processes: forking one that has started torch's threads can hang.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        jobs = {
-            pool.submit(_decode_chunk, container, part, out, start, channels, size): len(part)
-            for start, part in chunks
-        }
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _Worker.open, (container, out)) as pool:
+        jobs = {pool.submit(_Worker.run, part, start): len(part) for start, part in chunks}
         for job in as_completed(jobs):
             bad |= job.result()
             progress(jobs[job])
     return bad
 
 
-def _decode_chunk(
-    container: Path, names: Sequence[str], out: Path, start: int, channels: int, size: int
-) -> dict[int, str]:
-    rows = np.load(out, mmap_mode="r+")
+def decode_rows(read: Callable[[str], bytes], names: Sequence[str], rows: np.ndarray, start: int) -> dict[int, str]:
+    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`; return row -> reason for the unreadable ones."""
+    _, channels, size, _ = rows.shape
     bad = {}
-    with reader(container) as read:
-        for row, name in enumerate(names, start):
-            try:
-                rows[row] = decode(read(name), channels, size)
-            except BadImage as error:
-                bad[row] = str(error)
-            except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-                bad[row] = f"cannot be read: {error}"
-    rows.flush()
+    for row, name in enumerate(names, start):
+        try:
+            rows[row] = decode(read(name), channels, size)
+        except BadImage as error:
+            bad[row] = str(error)
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            bad[row] = f"cannot be read: {error}"
     return bad
+
+
+class _Worker:
+    """What a worker process keeps open: listing a large zip anew for every chunk would cost more than decoding."""
+
+    read: Callable[[str], bytes]
+    rows: np.ndarray
+
+    @classmethod
+    def open(cls, container: Path, out: Path) -> None:
+        cls._reader = reader(container)  # kept: a reader that is collected closes its zip
+        cls.read = staticmethod(cls._reader.__enter__())
+        cls.rows = np.load(out, mmap_mode="r+")
+
+    @classmethod
+    def run(cls, names: Sequence[str], start: int) -> dict[int, str]:
+        bad = decode_rows(cls.read, names, cls.rows, start)
+        cls.rows.flush()
+        return bad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -125,6 +126,12 @@ class Loader:
                 images = self.augment.apply(images, own)
             x = self.preprocess(images, self.constants).contiguous(memory_format=self.memory_format)
             yield x, self.targets[samples]
+
+    def first(self, n: int) -> Batch:
+        """The first `n` samples of epoch 0, or as many as there are."""
+        batches = itertools.islice(self.epoch(), -(-n // self.batch_size))
+        images, labels = (torch.cat(parts)[:n] for parts in zip(*batches, strict=True))
+        return images, labels
 
     def _parameters(self, epoch: int) -> dict[str, dict[str, torch.Tensor]]:
         rng = randomness.generator(self.seed or 0, epoch, randomness.AUGMENT)

@@ -52,6 +52,14 @@ class Source(Protocol):
             UserError: the data is not there, says what to put where.
         """
 
-    def assign(self, names: Sequence[str], labels: np.ndarray, parts: np.ndarray, *, seed: int,
-               test_fraction: float, val_fraction: float) -> np.ndarray:
-        """Optional: int8 `[N]`, the parts by a rule of the source's own; rows in none of them are UNSPLIT."""  # fmt: skip
+    def assign(
+        self,
+        names: Sequence[str],
+        labels: np.ndarray,
+        parts: np.ndarray,
+        *,
+        seed: int,
+        test_fraction: float,
+        val_fraction: float,
+    ) -> np.ndarray:
+        """Optional: the parts by a rule of the source's own, int8 `[N]`; rows in none of them are UNSPLIT."""

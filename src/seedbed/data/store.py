@@ -142,7 +142,7 @@ def _fill(path: Path, listing: Listing, size: int, name: str) -> dict[int, str]:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     log.info("decoding %s images of %s, once", f"{n:,}", name)
     with tqdm(total=n, desc=f"decoding {name}", unit=" images", disable=not sys.stderr.isatty()) as bar:
-        return decode_all(listing.container, listing.names, path, channels, size, bar.update)
+        return decode_all(listing.container, listing.names, path, bar.update)
 
 
 @contextlib.contextmanager

@@ -72,9 +72,7 @@ def require(name: str) -> None:
         raise UserError(f"device=cuda: {built}; use device=cpu, or device=auto to take what there is")
 
 
-def choose(
-    name: str, precision: str, channels_last: bool | str, threads: int | None, convolutional: bool
-) -> Device:
+def choose(name: str, precision: str, channels_last: bool | str, threads: int | None, convolutional: bool) -> Device:
     """Choose the device and settle every `auto`. Sets torch's thread count, for this job.
 
     Args:

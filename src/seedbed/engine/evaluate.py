@@ -42,9 +42,7 @@ def measure(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Metric
     f1 = 2 * right / np.maximum(predicted + actual, 1)
     occurs = predicted + actual > 0
     macro = (float(figure[occurs].mean()) for figure in (precision, recall, f1))
-    return Metrics(
-        float(right.sum() / confusion.sum()), *macro, np.stack([precision, recall, f1], 1), confusion
-    )
+    return Metrics(float(right.sum() / confusion.sum()), *macro, np.stack([precision, recall, f1], 1), confusion)
 
 
 @torch.inference_mode()

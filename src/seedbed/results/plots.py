@@ -9,6 +9,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from seedbed.files import write_atomically
@@ -19,9 +21,10 @@ TRAIN_COLOUR, VAL_COLOUR, BEST_COLOUR = "#3b6fb6", "#d1662f", "#666666"
 ANNOTATED = 20
 
 
-def save(figure: Figure, path: Path, dpi: int = 120) -> None:
+def save(figure: Figure, path: Path, tight: bool = True) -> None:
+    """Write a PNG; `tight` cuts it to what is drawn, which means drawing it twice."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight" if tight else None)
     write_atomically(path, buffer.getvalue())
 
 
@@ -62,57 +65,70 @@ def draw_curves(rows: list[dict[str, float]], figure: str, best: int, title: str
 
 
 def draw_confusion(counts: np.ndarray, classes: list[str], title: str, path: Path) -> None:
-    """Confusion matrix, rows scaled to shares: with counts in the cells of a small one, and for a large one every
-    class named at the edges and the most frequent confusions listed beside it.
+    """Confusion matrix, coloured by the share of each label's images.
+
+    A small one has the counts in its cells. In a large one every class is still named at the edges, and the most
+    frequent confusions are listed beside it.
 
     Args:
         counts: int `[K, K]`, rows are labels.
     """
-    k = len(classes)
+    small = len(classes) <= ANNOTATED
+    picture, axes, font = _small_frame(classes) if small else _large_frame(classes)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    small = k <= ANNOTATED
-    side = max(4.5, 0.62 * k) if small else max(12.0, 0.135 * k)
-    picture = Figure(figsize=(side + (1 if small else 7), side))
-    axes = picture.add_axes((0, 0, side / (side + (1 if small else 7)), 1))
     # Square-root colours: a share of 0.02 is an error worth seeing, and linear ones would hide it.
-    image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
-    font = 9 if small else max(3.5, min(8.0, 5.2 * 20 / (0.141 * k)))
-    axes.set_xticks(range(k), classes, rotation=90 if not small else 45, fontsize=font,
-                    ha="center" if not small else "right", rotation_mode="anchor" if small else "default")  # fmt: skip
-    axes.set_yticks(range(k), classes, fontsize=font)
-    axes.tick_params(length=0 if not small else 3)
-    axes.set_xlabel("predicted", fontsize=10 if small else 16)
-    axes.set_ylabel("label", fontsize=10 if small else 16)
-    axes.set_title(title, fontsize=11 if small else 18)
+    image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=font)
+    axes.set_yticks(range(len(classes)), classes, fontsize=font)
+    axes.tick_params(length=0, pad=2)
+    axes.set_xlabel("predicted", fontsize=10 if small else 14)
+    axes.set_ylabel("label", fontsize=10 if small else 14)
+    axes.set_title(title, fontsize=11 if small else 16)
     for spine in axes.spines.values():
         spine.set_visible(False)
     if small:
         for i, j in np.argwhere(counts):
-            axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8,
-                      color="white" if shares[i, j] > 0.4 else "black")  # fmt: skip
-    else:
-        axes.set_xticks(np.arange(-0.5, k), minor=True)
-        axes.set_yticks(np.arange(-0.5, k), minor=True)
-        axes.grid(which="minor", color="#e8e8e8", linewidth=0.3)
-        axes.tick_params(which="minor", length=0)
-        wrong = counts * (1 - np.eye(k, dtype=int))
-        top = [divmod(int(i), k) for i in np.argsort(-wrong, axis=None)[:30]]
-        lines = [f"{wrong[i, j]:>4}  {classes[i]}  →  {classes[j]}" for i, j in top if wrong[i, j]]
-        text = "\n".join(lines) if lines else "none"
-        heading = f"{int(wrong.sum()):,} of {int(counts.sum()):,} wrong; the most frequent confusions"
-        picture.text(side / (side + 7) + 0.02, 0.98, f"{heading}\n(count, label → predicted)\n\n{text}",
-                     va="top", fontsize=11, linespacing=1.5)  # fmt: skip
-    if small:
+            colour = "white" if shares[i, j] > 0.4 else "black"
+            axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8, color=colour)
         bar = picture.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=np.sqrt([0, 0.05, 0.25, 0.5, 1]))
         bar.ax.set_yticklabels(["0", "5 %", "25 %", "50 %", "100 %"])
         bar.set_label("share of the label's images")
         bar.outline.set_visible(False)
-    save(picture, path, dpi=120 if small else 150)
+        save(picture, path)
+        return
+    k = len(classes)
+    edges = np.arange(k + 1) - 0.5
+    ends = np.full(k + 1, -0.5), np.full(k + 1, k - 0.5)
+    lines = [*np.stack([*ends, edges, edges], 1)[:, [2, 0, 3, 1]].reshape(-1, 2, 2)]
+    lines += [*np.stack([*ends, edges, edges], 1)[:, [0, 2, 1, 3]].reshape(-1, 2, 2)]
+    axes.add_collection(LineCollection(lines, colors="#e4e4e4", linewidths=0.3))
+    wrong = counts * (1 - np.eye(k, dtype=int))
+    most = [divmod(int(i), k) for i in np.argsort(-wrong, axis=None, kind="stable")[:40]]
+    listed = [f"{wrong[i, j]:>4}   {classes[i]}  →  {classes[j]}" for i, j in most if wrong[i, j]]
+    heading = f"{int(wrong.sum()):,} of {int(counts.sum()):,} wrong. The most frequent confusions:"
+    text = "\n".join([heading, "(images, label → predicted)", "", *(listed or ["none"])])
+    right = axes.get_position().x1
+    picture.text(right + 0.015, axes.get_position().y1, text, va="top", fontsize=11, linespacing=1.5)
+    save(picture, path, tight=False)
 
 
-def draw_samples(
-    images: np.ndarray, labels: list[str], counts: dict[str, list[int]], title: str, path: Path
-) -> None:
+def _small_frame(classes: list[str]) -> tuple[Figure, Axes, float]:
+    side = max(4.5, 0.62 * len(classes))
+    picture = Figure(figsize=(side + 1, side))
+    return picture, picture.add_subplot(), 9
+
+
+def _large_frame(classes: list[str]) -> tuple[Figure, Axes, float]:
+    """A figure whose cells are large enough for one line of text each, with room for the names and the list."""
+    side = min(max(0.12 * len(classes), 6), 60)
+    names, listed, top = 0.065 * max(map(len, classes)) + 0.7, 5.8, 0.7
+    width, height = names + side + listed, names + side + top
+    picture = Figure(figsize=(width, height))
+    axes = picture.add_axes((names / width, names / height, side / width, side / height))
+    return picture, axes, 72 * side / len(classes) * 0.72
+
+
+def draw_samples(images: np.ndarray, labels: list[str], counts: dict[str, list[int]], title: str, path: Path) -> None:
     """A grid of training images as the model sees them, and beside it how many images each class has.
 
     Args:
@@ -120,30 +136,33 @@ def draw_samples(
         labels: class name of each image.
         counts: class name -> number of training, validation and test images.
     """
-    columns = 8
+    columns, k = 8, len(counts)
     rows = -(-len(images) // columns)
-    many = len(counts) > 40
-    picture = Figure(figsize=(columns * 1.25 + (6.5 if many else 4.5), max(rows * 1.45, 5.0) + 0.5))
-    left, right = picture.subfigures(1, 2, width_ratios=[columns * 1.25, 6.5 if many else 4.5])
-    grid = left.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, image, label in zip(grid.flat, images, labels, strict=False):
+    cell, names = 1.25, 0.075 * max(map(len, counts)) + 0.3
+    width, height = columns * cell + 0.4 + names + 4, max(rows * cell * 1.16 + 0.6, min(0.1 * k, 14) + 1.4, 5)
+    picture = Figure(figsize=(width, height))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = 0.1 + column * cell, height - 0.65 - row * cell * 1.16
+        axes = picture.add_axes((left / width, (top - cell * 0.95) / height, cell * 0.95 / width, cell * 0.95 / height))
+        axes.set_axis_off()
         pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(label if len(label) < 17 else label[:15] + "…", fontsize=7, pad=2)
-    left.suptitle(title, fontsize=10)
-    axes = right.add_subplot()
-    names, totals = list(counts), np.array(list(counts.values()))
-    places, base = np.arange(len(names)), np.zeros(len(names))
-    for part, colour, values in zip(
-        ("training", "validation", "test"), (TRAIN_COLOUR, VAL_COLOUR, "#8a8a8a"), totals.T, strict=True
-    ):
-        axes.barh(places, values, left=base, color=colour, height=0.8, label=f"{part} ({int(values.sum()):,})")
+        short = label if len(label) < 18 else label[:16] + "…"
+        picture.text((left + cell * 0.475) / width, (top + 0.02) / height, short, fontsize=7, ha="center", va="bottom")
+    picture.text(0.1 / width, 1 - 0.32 / height, title, fontsize=10)
+    left = columns * cell + 0.4 + names
+    axes = picture.add_axes((left / width, 0.6 / height, 3.7 / width, 1 - 1.3 / height))
+    totals, places, base = np.array(list(counts.values())), np.arange(k), np.zeros(k)
+    parts = zip(("training", "validation", "test"), (TRAIN_COLOUR, VAL_COLOUR, "#8a8a8a"), totals.T, strict=True)
+    for part, colour, values in parts:
+        axes.barh(places, values, left=base, color=colour, height=0.8, label=f"{part} {int(values.sum()):,}")
         base += values
-    axes.set_yticks(places, names, fontsize=9 if not many else max(2.5, 300 / len(names)))
-    axes.tick_params(axis="y", length=0)
-    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="images a class")
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.07 if not many else 1.06), ncols=3,
-                columnspacing=0.8, handlelength=1)  # fmt: skip
-    save(picture, path)
+    axes.set_yticks(places, counts, fontsize=min(9, 72 * (height - 1.3) / k * 0.75))
+    axes.tick_params(axis="y", length=0, pad=2)
+    axes.set(ylim=(k - 0.5, -0.5), xlabel="images a class")
+    axes.legend(
+        frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=0.8,
+        handlelength=1,
+    )  # fmt: skip
+    save(picture, path, tight=False)

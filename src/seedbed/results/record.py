@@ -50,6 +50,16 @@ def make_folder(parent: Path, name: str) -> Path:
     raise UserError(f"output_root: {parent} holds too many folders named {name}")
 
 
+def note_failure(sweep: Path, number: int, overrides: Sequence[str], swept: dict[str, str], message: str) -> None:
+    """Record that a job of a sweep failed, in a folder of its own if it did not come so far as to have one."""
+    own = sorted(sweep.glob(f"{number:03d}_*"))
+    record = Record(own[0] if own else make_folder(sweep, f"{number:03d}_failed"))
+    if not own:
+        record.write_json("overrides.json", {"overrides": list(overrides), "swept": swept})
+    record.write_json("result.json", {"status": "failed", "error": message})
+    record.close()
+
+
 class Record:
     """Writes the files of one run.
 
@@ -99,8 +109,7 @@ class Record:
 def class_counts(data: ImageData) -> dict[str, list[int]]:
     """Class name -> number of training, validation and test images."""
     counts = [
-        np.bincount(split.targets, minlength=len(data.classes)).tolist()
-        for split in (data.train, data.val, data.test)
+        np.bincount(split.targets, minlength=len(data.classes)).tolist() for split in (data.train, data.val, data.test)
     ]
     return dict(zip(data.classes, map(list, zip(*counts, strict=True)), strict=True))
 

@@ -15,10 +15,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Plain text columns, the first to the left, the others to the right."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        for row in cells
-    ]  # fmt: skip
+    lines = []
+    for first, *others in cells:
+        padded = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *padded]))
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

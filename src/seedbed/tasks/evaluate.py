@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from seedbed import config, experiment
+from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.engine import checkpoint, device
 from seedbed.engine.evaluate import measure, predict
@@ -32,7 +31,7 @@ def run(request: experiment.Request) -> RunResult:
     weights, facts = checkpoint.load_best(path)
     settings = config.check(experiment.with_typed(facts["config"], request))
     device.require(settings.device.name)
-    _refuse_other_code(settings.model_node)
+    _refuse_other_code(settings)
     data = experiment.build_data(settings)
     if list(data.classes) != facts["classes"] or data.channels != facts["channels"]:
         raise UserError(
@@ -56,12 +55,16 @@ def run(request: experiment.Request) -> RunResult:
     return RunResult("finished", str(path.parent), {"test": figures})
 
 
-def _refuse_other_code(node: Mapping[str, Any]) -> None:
-    """A checkpoint from elsewhere may name any function as its model: only a torch module, of plain values, is built."""
-    target = config.locate(node["_target_"], "model._target_")
-    nested = [key for key, value in node.items() if isinstance(value, Mapping)]
-    if not (isinstance(target, type) and issubclass(target, nn.Module)) or nested:
-        raise UserError(f"checkpoint: its model is {node['_target_']}, which is not a model; nothing was run")
+def _refuse_other_code(settings: Settings) -> None:
+    """A checkpoint from elsewhere may name any callable: only a model and a data source, of plain values, are built."""
+    nodes = {"model": settings.model_node, "dataset": settings.dataset_node}
+    for group, node in nodes.items():
+        target = config.locate(node["_target_"], f"{group}._target_")
+        fits = isinstance(target, type) and (
+            issubclass(target, nn.Module) if group == "model" else hasattr(target, "listing")
+        )
+        if not fits or "_target_" in str([value for key, value in node.items() if key != "_target_"]):
+            raise UserError(f"checkpoint: its {group} is {node['_target_']}, which is no {group}; nothing was run")
 
 
 def _show(path: Path, figures: dict[str, float]) -> None:
@@ -70,5 +73,7 @@ def _show(path: Path, figures: dict[str, float]) -> None:
     recorded = path.parent / "result.json"
     if recorded.is_file():
         expected = json.loads(recorded.read_text()).get("test", {})
-        other = [f"{key} {expected[key]} recorded, {figures[key]} now" for key in expected if expected[key] != figures[key]]
+        other = [
+            f"{key} {expected[key]} recorded, {figures[key]} now" for key in expected if expected[key] != figures[key]
+        ]
         log.info("; ".join(other) if other else "identical to the figures that the run recorded")
