@@ -46,8 +46,6 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         return _run_hydra()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -56,8 +54,12 @@ def main() -> int:
         message = explain(error, words, conf_folder())
         if message is None or wants_traceback:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        _complain(message)
     return 1
+
+
+def _complain(message: object) -> None:
+    print(f"error: {message}", file=sys.stderr)
 
 
 def _run_hydra() -> int:
@@ -76,7 +78,11 @@ def _run_hydra() -> int:
         if any(result.status == "interrupted" for result in results):
             return
         if sweep is None:
-            results.append(_dispatch(_request(composed, own, None)))
+            try:
+                results.append(_dispatch(_request(composed, own, None)))
+            except UserError as error:  # past Hydra, which would add a line of its own
+                _complain(error)
+                results.append(RunResult("failed", "", {}, str(error)))
             return
         sweeps.add(sweep)
         results.append(_dispatch_in_sweep(composed, own, sweep))

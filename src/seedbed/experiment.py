@@ -156,7 +156,7 @@ def build_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: 
     if node is None:
         return None, False
     target = config.locate(node["_target_"], "scheduler._target_")
-    by_batch = "total_steps" in config.parameters_of(target)
+    by_batch = "total_steps" in config.parameters_of(target)[0]
     return build(node, optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch
 
 

@@ -1,0 +1,113 @@
+"""What all tests share: a cache of their own, the real data, and the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """One cache for the whole session: real data sets are decoded once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+    outputs: Path
+
+    @property
+    def folders(self) -> list[Path]:
+        """Run folders, oldest first."""
+        return sorted(p.parent for p in self.outputs.rglob("config.yaml"))
+
+    @property
+    def result(self) -> dict:
+        return json.loads((self.folders[-1] / "result.json").read_text())
+
+    def check(self) -> Outcome:
+        assert self.code == 0, self.out + self.err
+        return self
+
+
+@pytest.fixture
+def seedbed(tmp_path, cache):
+    """Call the real command, `python -m run WORDS`, in a folder of its own."""
+
+    def call(*words: str, cwd: Path = tmp_path, **env: str) -> Outcome:
+        outputs = tmp_path / "outputs"
+        environment = {
+            **os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(outputs), "SEEDBED_TEST": "1", **env,
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "run", *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr, outputs)
+
+    return call
+
+
+def data_file(name: str) -> Path:
+    """A file under the data root; the test is skipped where it is not (CI counts such a skip as a failure)."""
+    root = os.environ.get("SEEDBED_DATA", "data")
+    path = Path(root) / name
+    if not path.exists():
+        pytest.skip(f"no {name} in {root}; set SEEDBED_DATA to a folder that has it")
+    return path.resolve()
+
+
+def fashion_mnist_folder() -> Path:
+    name = "train-images-idx3-ubyte.gz"
+    for folder in (
+        Path(os.environ.get("SEEDBED_DATA", "data")) / "fashion-mnist",
+        Path("/usr/share/datasets/fashion-mnist"),
+    ):
+        if (folder / name).exists():
+            return folder.resolve()
+    pytest.skip("no Fashion-MNIST; install Debian's dataset-fashion-mnist or run scripts/quickstart.sh")
+
+
+@pytest.fixture
+def picture_tree(tmp_path):
+    """Make a tree of small real files: `picture_tree({"train/a/1.png": (255, 0, 0), …})` -> its folder."""
+
+    def make(files: dict[str, tuple[int, ...] | int], size: int = 12, root: str = "pictures") -> Path:
+        folder = tmp_path / root
+        for name, colour in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            mode = "L" if isinstance(colour, int) else "RGB"
+            Image.new(mode, (size, size), colour).save(path)
+        return folder
+
+    return make
+
+
+def zipped(folder: Path) -> Path:
+    """The same tree as a zip, entries stored."""
+    target = folder.with_suffix(".zip")
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(folder.parent))
+    return target
+
+
+def image_split(images: np.ndarray, labels: np.ndarray, index: np.ndarray | None = None):
+    from seedbed.types import Split
+
+    return Split(images, labels.astype(np.int64), np.arange(len(labels)) if index is None else index)

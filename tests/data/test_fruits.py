@@ -1,0 +1,62 @@
+"""Fruits-360: classes and frames off the paths, and arcs that keep neighbours apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import data_file
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seedbed.data.fruits import Fruits, arcs, series_and_frame
+from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("x/Apple 6/12_100.jpg", ("", 12)), ("r_12_100.jpg", ("r", 12)), ("r0_312_100.jpg", ("r0", 312)),
+        ("r_100.jpg", ("r", -1)), ("100.jpg", ("", -1)),
+    ],
+)  # fmt: skip
+def test_series_and_frame(name, expected):
+    assert series_and_frame(name) == expected
+
+
+@given(st.integers(30, 200), st.integers(0, 5), st.integers(0, 100))
+def test_arcs_are_contiguous_and_a_margin_apart(n, margin, seed):
+    names = [f"A/{frame}_100.jpg" for frame in np.random.default_rng(seed).permutation(n)]
+    parts = arcs(names, np.zeros(n, np.int64), seed=seed, margin=margin, test_fraction=0.2, val_fraction=0.1)
+    circle = parts[np.argsort([series_and_frame(name)[1] for name in names])]
+    if n - round(n * 0.2) - round(n * 0.1) - 4 * margin < 2:
+        assert (parts == TRAIN).all()
+        return
+    assert (circle == TEST).sum() == round(n * 0.2) and (circle == VAL).sum() == round(n * 0.1)
+    assert (circle == UNSPLIT).sum() == 4 * margin
+    for part in (TEST, VAL):
+        inside = circle == part
+        assert (inside & ~np.roll(inside, 1)).sum() == 1, "one arc"
+        for distance in range(1, margin + 1):
+            for shift in (distance, -distance):
+                near = np.roll(circle, shift)[inside]
+                assert set(near.tolist()) <= {part, UNSPLIT}
+
+
+def test_arcs_depend_on_the_seed_alone():
+    names, labels = [f"A/r_{i}_100.jpg" for i in range(100)], np.zeros(100, np.int64)
+    options = {"margin": 3, "test_fraction": 0.2, "val_fraction": 0.1}
+    first = arcs(names, labels, seed=0, **options)
+    assert np.array_equal(first, arcs(names, labels, seed=0, **options))
+    assert not np.array_equal(first, arcs(names, labels, seed=1, **options))
+
+
+def test_the_real_zip_is_read_as_published():
+    source = Fruits(data_root="nowhere", root=str(data_file("fruits-360.zip")))
+    listing = source.listing()
+    assert len(listing.classes) == 141 and listing.classes[0] == "Apple 6" and "Zucchini dark 1" in listing.classes
+    assert (listing.parts == TRAIN).sum() == 28_597 and (listing.parts == TEST).sum() == 9_531
+    assert {series_and_frame(name)[0] for name in listing.names} == {"", "r", "r0", "r1", "r2", "r3"}
+    parts = arcs(listing.names, listing.labels, seed=0, margin=3, test_fraction=0.2, val_fraction=0.1)
+    for part in (TRAIN, VAL, TEST):
+        assert len(set(listing.labels[parts == part].tolist())) == 141
+    assert 0.15 < (parts == TEST).mean() < 0.2

@@ -1,0 +1,172 @@
+"""Folders and zips of images: splits, classes, channels, and what cannot be read."""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import data_file, zipped
+from PIL import Image
+
+from seedbed.data import dataset
+from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
+from seedbed.data.tree import ImageTree, place_of
+from seedbed.types import UserError
+
+OPTIONS = {"val_fraction": 0.25, "test_fraction": 0.25, "split_seed": 0, "subset": None, "on_bad_image": "fail"}
+
+
+def tree(root, **extra) -> ImageTree:
+    return ImageTree("folder", data_root="nowhere", root=str(root), **extra)
+
+
+def load(source, cache, **changed):
+    return dataset.load(source, size=8, cache_root=str(cache), **{**OPTIONS, **changed})
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("train/a/1.png", (TRAIN, "a")), ("deep/er/Training/Apple 1/x.jpg", (TRAIN, "Apple 1")),
+        ("VALID/b/1.png", (VAL, "b")), ("data/testing/c/sub/1.png", (TEST, "c")), ("a/1.png", (UNSPLIT, None)),
+        ("train/1.png", (TRAIN, None)), ("test-multiple_fruits/1.png", (UNSPLIT, None)),
+    ],
+)  # fmt: skip
+def test_place_of(name, place):
+    assert place_of(name) == place
+
+
+@pytest.mark.parametrize("pack", [lambda f: f, zipped], ids=["folder", "zip"])
+def test_splits_of_usual_names(picture_tree, cache, pack):
+    files = {f"set/{s}/{c}/{i}.{x}": (10 * i, 0, v)
+             for s in ("Train", "val", "Testing") for c, v in (("cat", 0), ("dog", 255))
+             for i, x in enumerate(("png", "jpg", "bmp", "gif"))}  # fmt: skip
+    data = load(tree(pack(picture_tree(files))), cache)
+    assert data.classes == ("cat", "dog")
+    assert [len(s) for s in data.splits.values()] == [8, 8, 8]
+    assert data.train.images.shape[1:] == (3, 8, 8)
+    for split in data.splits.values():
+        blue = split.images[split.index][:, 2].reshape(len(split), -1).mean(1)
+        assert np.array_equal(blue > 100, split.targets == 1)
+
+
+def test_one_folder_a_class_is_split_by_fractions(picture_tree, cache):
+    files = {f"{c}/{i}.png": 20 * i for c in "abc" for i in range(12)}
+    data = load(tree(picture_tree(files)), cache)
+    assert data.channels == 1, "grey if every image is"
+    assert [len(s) for s in data.splits.values()] == [20, 7, 9]
+    rows = np.concatenate([s.index for s in data.splits.values()])
+    assert len(set(rows.tolist())) == 36
+    again = load(tree(picture_tree(files)), cache)
+    assert np.array_equal(again.test.index, data.test.index)
+
+
+def test_one_colour_image_makes_all_colour(picture_tree, cache):
+    files: dict = {f"{c}/{i}.png": 20 * i for c in "ab" for i in range(6)}
+    assert load(tree(picture_tree({**files, "a/9.png": (1, 2, 3)})), cache).channels == 3
+
+
+def test_a_changed_file_makes_a_new_store(picture_tree, cache):
+    files = {f"{c}/{i}.png": 50 for c in "ab" for i in range(4)}
+    root = picture_tree(files)
+    before = tree(root).fingerprint()
+    assert tree(root).fingerprint() == before
+    Image.new("L", (30, 30), 200).save(root / "a/0.png")
+    assert tree(root).fingerprint() != before
+    data = load(tree(root), cache)
+    assert data.train.images.max() == 200
+
+
+def test_zips_differ_by_content(picture_tree):
+    one = zipped(picture_tree({"a/1.png": 1, "b/1.png": 2}, root="one"))
+    other = zipped(picture_tree({"a/1.png": 1, "b/1.png": 3}, root="two"))
+    assert tree(one).fingerprint() != tree(other).fingerprint()
+
+
+def spoilt(picture_tree):
+    root = picture_tree({f"{c}/{i}.jpg": (i, 9, 9) for c in "ab" for i in range(8)}, size=40)
+    whole = (root / "b/3.jpg").read_bytes()
+    (root / "b/3.jpg").write_bytes(whole[: len(whole) // 2])
+    (root / "a/5.jpg").write_bytes(b"")
+    return root
+
+
+def test_an_unreadable_image_is_named(picture_tree, cache):
+    with pytest.raises(UserError, match=r"a/5\.jpg: an empty file \(and 1 more\).*on_bad_image=skip"):
+        load(tree(spoilt(picture_tree)), cache)
+
+
+def test_unreadable_images_can_be_skipped(picture_tree, cache):
+    data = load(tree(spoilt(picture_tree)), cache, on_bad_image="skip")
+    assert sum(len(s) for s in data.splits.values()) == 14
+    assert [s.split(":")[0] for s in data.skipped] == ["a/5.jpg", "b/3.jpg"]
+    used = {data.names[row] for s in data.splits.values() for row in s.index}
+    assert not used & {"a/5.jpg", "b/3.jpg"}
+
+
+def test_a_header_of_a_billion_pixels_is_not_decoded(picture_tree, cache):
+    root = picture_tree({f"{c}/{i}.png": 5 for c in "ab" for i in range(4)})
+    raw = bytearray((root / "a/1.png").read_bytes())
+    raw[16:24] = (40_000).to_bytes(4, "big") * 2
+    import zlib
+
+    raw[29:33] = zlib.crc32(raw[12:29]).to_bytes(4, "big")
+    (root / "a/1.png").write_bytes(raw)
+    with pytest.raises(UserError, match=r"a/1\.png: .*40000 x 40000"):
+        load(tree(root), cache)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds no images"), ({"a/1.png": 1}, "at least two"), ({"a/1.png": 1, "2.png": 2}, "in no class folder"),
+        ({"train/a/1.png": 1, "train/b/1.png": 1, "test/c/1.png": 1}, "no training images of c"),
+    ],
+)  # fmt: skip
+def test_trees_that_make_no_data_set(picture_tree, tmp_path, files, message):
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(UserError, match=message):
+        tree(picture_tree(files)).listing()
+
+
+def test_an_empty_class_folder_is_named(picture_tree):
+    root = picture_tree({f"train/{c}/1.png": 1 for c in "ab"})
+    (root / "train/c").mkdir()
+    with pytest.raises(UserError, match="train/c: a class folder without images"):
+        tree(root).listing()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "message"),
+    [("../../etc/1.png", 0o644, "leaves the archive"), ("/a/1.png", 0o644, "leaves"), ("a/1.png", 0o120777, "link")],
+)
+def test_a_zip_not_to_be_trusted_is_refused(tmp_path, name, mode, message):
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = mode << 16 | (0o120000 << 16 if mode == 0o120777 else 0)
+        archive.writestr(entry, b"x")
+    with pytest.raises(UserError, match=message):
+        tree(path).listing()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip"])
+def test_neither_a_folder_nor_a_zip(tmp_path, content):
+    path = tmp_path / "x.zip"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="neither a folder nor a readable zip"):
+        tree(path).fingerprint()
+
+
+def test_what_is_missing_is_said():
+    with pytest.raises(UserError, match=r"cifar-10\.zip.*dataset\.root=PATH"):
+        ImageTree("cifar10", data_root="nowhere", places=["cifar-10.zip"])
+    with pytest.raises(UserError, match="nowhere/x is not there"):
+        ImageTree("folder", data_root=".", root="nowhere/x")
+
+
+def test_the_real_cifar10_zip():
+    listing = ImageTree("cifar10", data_root="x", root=str(data_file("cifar-10.zip")), channels=3).listing()
+    assert listing.classes[:2] == ("airplane", "automobile") and len(listing.classes) == 10
+    assert (listing.parts == TRAIN).sum() == 50_000 and (listing.parts == TEST).sum() == 10_000

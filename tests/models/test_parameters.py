@@ -1,0 +1,91 @@
+"""The report's parameter counts, pinned."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+
+from seedbed.models.convnet import ConvNet
+from seedbed.models.mlp import MLP
+from seedbed.models.resnet import ResNet18
+from seedbed.types import UserError
+
+
+def count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_mlp_on_pixels():
+    assert count(MLP((1, 28, 28), 10, [150, 150, 75])) == 153_235
+
+
+def test_mlp_on_features():
+    assert count(MLP((64,), 10, [128, 256, 512, 256, 128, 64])) == 348_746
+    norms = [True, True, True, False, True, True]
+    assert count(MLP((128,), 141, [384, 1152, 3456, 1152, 384, 128], batch_norm=norms)) == 8_981_517
+
+
+@pytest.mark.parametrize(
+    ("channels", "classes", "shared", "parameters"),
+    [(1, 10, True, 6_729_050), (3, 141, True, 6_764_285), (1, 10, False, 7_921_178), (3, 141, False, 7_956_413)],
+)
+@pytest.mark.parametrize("order", ["norm_relu", "relu_norm"])
+def test_convnet(channels, classes, shared, parameters, order):
+    model = ConvNet((channels, 28, 28), classes, share_blocks=shared, norm_order=order)
+    assert count(model) == parameters
+
+
+def test_resnet18():
+    assert count(ResNet18((3, 32, 32), 10)) == 11_173_962
+
+
+def test_resnet18_is_torchvisions_but_for_the_stem():
+    ours, theirs = ResNet18((3, 32, 32), 10).eval(), torchvision.models.resnet18(num_classes=10).eval()
+    theirs.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(ours(x), theirs(x))
+    assert ours.maxpool is not None and ours.layer4(ours.layer3(torch.zeros(1, 128, 8, 8))).shape[-1] == 2
+
+
+def test_resnet18_repeats_grey_images():
+    model = ResNet18((1, 32, 32), 10).eval()
+    grey = torch.randn(2, 1, 32, 32)
+    assert torch.equal(model(grey), model(grey.repeat(1, 3, 1, 1)))
+
+
+def test_shared_blocks_are_one_block_passed_twice():
+    from seedbed.models.convnet import Stage
+
+    stage = Stage(8, 2, repeats=2, share=True, order="relu_norm").eval()
+    x = torch.randn(1, 8, 5, 5)
+    assert torch.equal(stage(x), stage.blocks[0](stage.blocks[0](x)))
+    assert len({id(p) for p in stage.parameters()}) == len(stage.state_dict()) - 3 * 3  # three norms' statistics
+
+
+def test_the_reports_order_of_relu_and_norm():
+    from seedbed.models.convnet import Bottleneck
+
+    kinds = lambda order: [type(m).__name__ for m in Bottleneck(8, 2, order).body]  # noqa: E731
+    assert kinds("relu_norm") == ["Conv2d", "ReLU", "BatchNorm2d"] * 3
+    assert kinds("norm_relu") == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d", "BatchNorm2d"]
+
+
+def test_softmax_output_is_a_switch():
+    x = torch.randn(3, 1, 4, 4)
+    assert torch.allclose(MLP((1, 4, 4), 5, [6], softmax_output=True).eval()(x).sum(1), torch.ones(3))
+    assert not torch.allclose(MLP((1, 4, 4), 5, [6]).eval()(x).sum(1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MLP((1, 4, 4), 3, [0]), lambda: MLP((1, 4, 4), 3, [5], dropout=1.0),
+        lambda: MLP((1, 4, 4), 3, [5], batch_norm=[True, True]), lambda: ConvNet((5,), 3),
+        lambda: ConvNet((1, 8, 8), 3, blocks=0), lambda: ResNet18((2, 32, 32), 3),
+    ],
+)  # fmt: skip
+def test_impossible_arguments_are_refused(make):
+    with pytest.raises(UserError, match="model"):
+        make()

@@ -1,0 +1,149 @@
+"""Contract tests over conf/**: every option composes, is checked against the signatures it names, and says what it is.
+
+A new yaml is covered without an edit here.
+"""
+
+from __future__ import annotations
+
+import pytest
+from conftest import CONF
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from seedbed import config
+from seedbed.types import UserError
+
+OPTIONS = [
+    (folder.name, path.relative_to(folder).with_suffix("").as_posix())
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir() and folder.name != "hydra"
+    for path in sorted(folder.rglob("*.yaml"))
+    if not path.name.startswith("_")
+]
+
+
+def composed(*overrides: str) -> dict:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_passes_the_check(group, option):
+    settings = config.check(composed(f"{group}={option}"))
+    assert settings.train.epochs >= 1
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_says_what_it_is(group, option):
+    from seedbed.help import page
+
+    line = next(line for line in page(CONF).splitlines() if line.strip("* ").startswith(f"{option} "))
+    assert len(line.split(maxsplit=2)) >= 2
+    text = (CONF / group / f"{option}.yaml").read_text()
+    assert any(line.startswith("# ") and not line.startswith("# @") for line in text.splitlines()[:2])
+
+
+@pytest.mark.parametrize("model", [o for g, o in OPTIONS if g == "model"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_every_model_ends_in_one_logit_a_class(model, shape):
+    import torch
+
+    from seedbed.experiment import build
+
+    settings = config.check(composed(f"model={model}"))
+    net = build(settings.model_node, input_shape=shape, classes=7).eval()
+    assert net(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("augment", [o for g, o in OPTIONS if g == "augment"])
+def test_every_augmentation_keeps_type_and_shape(augment):
+    import numpy as np
+    import torch
+
+    from seedbed.experiment import build
+
+    chain = build(config.check(composed(f"augment={augment}")).augment_node)
+    images = torch.randint(0, 256, (5, 3, 20, 20), dtype=torch.uint8)
+    drawn = chain.draw(np.random.default_rng(0), 5, 20)
+    out = chain.apply(images, {k: {p: torch.from_numpy(v) for p, v in s.items()} for k, s in drawn.items()})
+    assert out.dtype == torch.uint8 and out.shape == images.shape
+
+
+@pytest.mark.parametrize("optimizer", [o for g, o in OPTIONS if g == "optimizer"])
+@pytest.mark.parametrize("scheduler", [o for g, o in OPTIONS if g == "scheduler"])
+def test_every_optimizer_takes_a_step_under_every_schedule(optimizer, scheduler):
+    import torch
+
+    from seedbed.experiment import build, build_schedule
+
+    settings = config.check(composed(f"optimizer={optimizer}", f"scheduler={scheduler}"))
+    weight = torch.nn.Parameter(torch.ones(3))
+    made = build(settings.optimizer_node, params=[weight])
+    schedule, by_batch = build_schedule(settings, made, 10)
+    weight.square().sum().backward()
+    made.step()
+    assert not torch.equal(weight.detach(), torch.ones(3))
+    assert by_batch == (scheduler == "one_cycle")
+    assert (schedule is None) == (scheduler == "none")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model._target_": "seedbed.models.mlp.MPL"}, ["model._target_", "did you mean 'MLP'"]),
+        ({"model._target_": "seedbed.models.mpl.MLP"}, ["model._target_", "cannot import"]),
+        ({"model.width": [3]}, ["model.width", "did you mean 'widths'"]),
+        ({"model.classes": 10}, ["model.classes", "taken from the data"]),
+        ({"model.widths": "150"}, ["model.widths", "a list of a whole number", "'150'"]),
+        ({"model.dropout": "much"}, ["model.dropout", "a number"]),
+        ({"model._tagret_": "x"}, ["model._tagret_", "did you mean '_target_'"]),
+        ({"optimizer.lr": "fast"}, ["optimizer.lr", "a number", "'fast'"]),
+        ({"optimizer.betas": [0.9]}, ["optimizer.betas", "list"]),
+        ({"augment.steps": {"flip": {"p": 0.5}}}, ["augment.steps.flip", "no _target_"]),
+        (
+            {"augment.steps": {"flip": {"_target_": "seedbed.data.augment.HorizontalFlip", "q": 0.5}}},
+            ["augment.steps.flip.q", "takes no 'q'"],
+        ),
+        (
+            {"augment.steps": {"turn": {"_target_": "seedbed.data.augment.Rotation"}}},
+            ["augment.steps.turn.degrees", "missing"],
+        ),
+        ({"train.epochs": "ten"}, ["train.epochs", "a whole number", "'ten'"]),
+        ({"train.epochs": 0}, ["train.epochs", ">= 1", "0"]),
+        ({"train.epochs": True}, ["train.epochs", "a whole number"]),
+        ({"train.batch_size": -1}, ["train.batch_size", ">= 1"]),
+        ({"train.grad_clip": 0}, ["train.grad_clip", "> 0"]),
+        ({"dataset.val_fraction": 1.0}, ["dataset.val_fraction", "< 1"]),
+        ({"dataset.on_bad_image": "ignore"}, ["dataset.on_bad_image", "fail or skip"]),
+        ({"dataset.split_sed": 3}, ["dataset.split_sed", "takes no"]),
+        ({"scheduler.mode": "most"}, ["scheduler.mode", "min or max"]),
+        ({"seed": -1}, ["seed", ">= 0"]),
+        ({"sede": 1}, ["sede", "did you mean 'seed'"]),
+        ({"device.name": "gpu"}, ["device.name", "auto or cpu or cuda"]),
+        ({"optimizer": None}, ["optimizer", "_target_"]),
+    ],
+)
+def test_a_mistake_is_named_before_any_work(change, words):
+    tree = composed()
+    for key, value in change.items():
+        *path, leaf = key.split(".")
+        node = tree
+        for part in path:
+            node = node[part]
+        node[leaf] = value
+    with pytest.raises(UserError) as caught:
+        config.check(tree)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "fits"),
+    [
+        (1, float, True), (True, float, False), (1.5, int, False), (None, int | None, True), ("a", list[str], False),
+        (["a"], list[str], True), ([1], list[str], False), ([0.9, 0.99], tuple[float, float], True),
+        ([1, 2, 3], tuple[int, ...], True), ({"a": 1}, dict[str, int], True), ({"a": "b"}, dict[str, int], False),
+    ],
+)  # fmt: skip
+def test_accepts(value, annotation, fits):
+    assert config.accepts(value, annotation) is fits
