@@ -111,3 +111,22 @@ def image_split(images: np.ndarray, labels: np.ndarray, index: np.ndarray | None
     from seedbed.types import Split
 
     return Split(images, labels.astype(np.int64), np.arange(len(labels)) if index is None else index)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            import torch
+
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where everything should be there (CI sets SEEDBED_NO_SKIPS), a skip is a failure; a GPU is excepted."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("SEEDBED_NO_SKIPS") and not item.get_closest_marker("gpu"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where it should run: {report.longrepr}"

@@ -113,7 +113,7 @@ def test_a_header_of_a_billion_pixels_is_not_decoded(picture_tree, cache):
 
     raw[29:33] = zlib.crc32(raw[12:29]).to_bytes(4, "big")
     (root / "a/1.png").write_bytes(raw)
-    with pytest.raises(UserError, match=r"a/1\.png: .*40000 x 40000"):
+    with pytest.raises(UserError, match=r"a/1\.png: .*1600000000 pixels"):
         load(tree(root), cache)
 
 

@@ -145,6 +145,8 @@ def classes_by_folder(names: Sequence[str], container: Path) -> list[str]:
     """
     folders = [PurePosixPath(name).parts[:-1] for name in names]
     shared = len(os.path.commonprefix(folders))  # noqa: RUF071 (of tuples: whole folders, not characters)
+    if len(set(folders)) == 1:  # a single class: all of its path is shared
+        shared -= 1
     for name, parts in zip(names, folders, strict=True):
         if len(parts) <= shared:
             raise UserError(f"{container}: {name} lies in no class folder; move it into one")

@@ -1,0 +1,192 @@
+"""The real command, in real processes, on real data."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import data_file, fashion_mnist_folder
+
+RUN_FILES = {
+    "config.yaml", "overrides.json", "environment.json", "train.log", "metrics.csv", "result.json",
+    "best.safetensors", "loss.png", "accuracy.png", "confusion.png", "confusion.csv", "per_class.csv", "samples.png",
+}  # fmt: skip
+
+
+def test_help_names_every_group_and_imports_no_torch(seedbed):
+    code = (
+        "import sys; sys.argv = ['run', '--help']; from seedbed.cli import main; main(); "
+        "print(sorted({'torch', 'hydra', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for word in ("fashion_mnist", "resnet18", "flip_crop", "one_cycle", "cuda", "smoke", "evaluate", "-m optimizer.lr"):
+        assert word in done.stdout
+    assert seedbed("--help").check().out.strip() == done.stdout.rpartition("[]")[0].strip()
+
+
+def test_cfg_job_prints_and_runs_nothing(seedbed):
+    done = seedbed("dataset=digits", "--cfg", "job").check()
+    assert "seedbed.data.digits.Digits" in done.out
+    assert not done.outputs.exists()
+
+
+def test_a_run_leaves_a_complete_folder_and_nothing_else(seedbed, tmp_path):
+    done = seedbed("dataset=digits", "train.epochs=8", "seed=0").check()
+    (folder,) = done.folders
+    assert {p.name for p in folder.iterdir()} == RUN_FILES
+    assert {p.name for p in tmp_path.iterdir()} == {"outputs"}, "Hydra writes nothing of its own"
+    result = done.result
+    assert result["status"] == "finished" and result["test"]["accuracy"] > 0.9
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_f1", "seconds",
+    ]  # fmt: skip
+    assert len(rows) == result["epochs"] == 8
+    best = max(rows, key=lambda row: float(row["val_accuracy"]))
+    assert int(best["epoch"]) == result["best_epoch"]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["versions"]["torch"] and environment["threads"] >= 1
+    assert not set("=, ") & set(folder.name)
+    assert "accuracy" in done.out and str(folder) in done.out
+
+    again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors").check()
+    assert "identical to the figures" in again.out
+
+
+def test_two_runs_are_equal_but_for_the_clock(seedbed):
+    words = ("dataset=digits", "train.epochs=2", "augment=original", "model.dropout=0.2")
+    seedbed(*words).check()
+    one, two = seedbed(*words).check().folders
+    assert (one / "best.safetensors").read_bytes() == (two / "best.safetensors").read_bytes()
+    strip = lambda f: [line.rsplit(",", 1)[0] for line in (f / "metrics.csv").read_text().splitlines()]  # noqa: E731
+    assert strip(one) == strip(two)
+
+
+def test_fashion_mnist_learns(seedbed):
+    folder = fashion_mnist_folder()
+    done = seedbed(f"dataset.root={folder}", "dataset.subset=10000", "train.epochs=3").check()
+    assert done.result["test"]["accuracy"] > 0.80
+
+
+def test_sweep_of_four_with_a_leaderboard_and_a_failure_recorded(seedbed):
+    done = seedbed("-m", "dataset=digits", "train=smoke", "optimizer.lr=1e-2,1e-3", "augment=none,flip").check()
+    (sweep,) = done.outputs.iterdir()
+    with (sweep / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(r["optimizer.lr"], r["augment"]) for r in rows} == {
+        (lr, a) for lr in ("0.01", "0.001") for a in ("none", "flip")
+    }
+    figures = [float(r["val_accuracy"]) for r in rows]
+    assert figures == sorted(figures, reverse=True)
+
+    done = seedbed("-m", "dataset=digits", "train=smoke", "train.epochs=1,0")
+    assert done.code == 1 and "train.epochs: expected a number >= 1" in done.out
+    assert "2 jobs, 1 failed" in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["optimzer.lr=1"], "optimzer.lr: no such key; did you mean 'optimizer.lr'"),
+        (["train.epoch=3"], "train.epoch: no such key; did you mean 'train.epochs'"),
+        (["model=convnt"], "model=convnt: no such option; did you mean 'convnet'"),
+        (["modle=mlp"], "modle: no such key; did you mean 'model'"),
+        (["train.epochs=ten"], "train.epochs: expected a whole number, got 'ten'"),
+        (["+optimizer.lrr=1"], "takes no 'lrr'; did you mean 'lr'"),
+        (["dataset.root=my photo (1).jpg"], "two pairs of quotes"),
+        (["dataset=fruits", "data_root=nowhere"], "no fruits-360.zip"),
+        (["task=evaluate"], "checkpoint"),
+        (["task=evaluate", "checkpoint=nowhere"], "nowhere is not there"),
+        (["dataset=folder"], "dataset.root"),
+    ],
+)
+def test_a_mistake_is_one_message_and_nothing_is_left(seedbed, tmp_path, words, message):
+    done = seedbed(*words)
+    assert done.code == 1
+    assert message in done.err
+    assert "Traceback" not in done.err and len(done.err.strip().splitlines()) == 1, done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_cuda_where_there_is_none(seedbed):
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    done = seedbed("device=cuda", "dataset=digits")
+    assert done.code == 1 and done.err.startswith("error: device=cuda: ")
+
+
+def test_a_loss_that_explodes_names_epoch_and_step(seedbed):
+    done = seedbed("dataset=digits", "optimizer=sgd", "optimizer.lr=1e30", "model.batch_norm=false", "scheduler=none")
+    assert done.code == 1 and "epoch 1, step" in done.err and "optimizer.lr" in done.err
+    assert done.result["status"] == "failed"
+
+
+def test_asked_to_stop_it_saves_and_goes_on(seedbed, tmp_path, cache):
+    words = ["dataset=digits", "train.epochs=60", "train.patience=null", "model.dropout=0.1", "augment=original"]
+    whole = seedbed(*words, "name=whole").check().folders[-1]
+    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path / "stopped")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    metrics: list[Path] = []
+    while not metrics and process.poll() is None:
+        time.sleep(0.02)
+        metrics = list((tmp_path / "stopped").glob("*/metrics.csv"))
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, out
+    folder = metrics[0].parent
+    assert f"resume={folder}" in out and (folder / "last.pt").exists()
+    seedbed(f"resume={folder}").check()
+    assert (folder / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
+    assert json.loads((folder / "result.json").read_text())["status"] == "finished"
+    assert "nothing to go on with" in seedbed(f"resume={folder}").check().out
+    refused = seedbed(f"resume={folder}", "optimizer.lr=1")
+    assert refused.code == 1 and "keeps its own settings" in refused.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mlp", "convnet", "resnet18"])
+@pytest.mark.parametrize("dataset", ["fashion_mnist", "fruits", "cifar10", "digits", "folder"])
+def test_every_model_on_every_dataset(seedbed, dataset, model):
+    place = {
+        "fashion_mnist": fashion_mnist_folder, "fruits": lambda: data_file("fruits-360.zip"),
+        "cifar10": lambda: data_file("cifar-10.zip"), "folder": lambda: data_file("cifar-10.zip"),
+    }  # fmt: skip
+    root = [f"dataset.root={place[dataset]()}"] if dataset in place else []
+    done = seedbed(f"dataset={dataset}", f"model={model}", "train=smoke", *root).check()
+    assert done.result["images"]["training"] == 288
+
+
+@pytest.mark.slow
+def test_fruits_by_arcs_and_by_fragments(seedbed):
+    root = f"dataset.root={data_file('fruits-360.zip')}"
+    done = seedbed("dataset=fruits", "dataset.split=arcs", "train=smoke", "augment=original", root).check()
+    assert done.result["images"] == {"training": 320, "validation": 320, "test": 320}
+    words = ("dataset.stored_size=100", "augment.steps.crop.size=28", "augment=original", "train=smoke")
+    seedbed("dataset=fruits", root, *words).check()
+
+
+@pytest.mark.slow
+def test_the_wheel_works_from_elsewhere(seedbed, tmp_path):
+    clone = Path(__file__).parents[1]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(tmp_path / "wheel"), str(clone)], check=True)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = seedbed("train=smoke", "dataset=digits", cwd=elsewhere, PYTHONPATH=str(tmp_path / "site")).check()
+    environment = json.loads((done.folders[-1] / "environment.json").read_text())
+    assert environment["git"] is None, "the installed package ran, not the clone"
