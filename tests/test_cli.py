@@ -134,7 +134,7 @@ def test_a_loss_that_explodes_names_epoch_and_step(seedbed):
 
 def test_asked_to_stop_it_saves_and_goes_on(seedbed, tmp_path, cache):
     words = ["dataset=digits", "train.epochs=60", "train.patience=null", "model.dropout=0.1", "augment=original"]
-    whole = seedbed(*words, "name=whole").check().folders[-1]
+    whole = seedbed(*words).check().folders[-1]
     environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path / "stopped")}
     process = subprocess.Popen(
         [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True

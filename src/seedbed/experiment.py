@@ -82,6 +82,7 @@ def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any
         OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False, force_add=True)
     for place in PLACES:
         merged[place] = composed[place]
+    merged.setdefault("name", None)
     return OmegaConf.to_container(merged)
 
 
@@ -189,7 +190,8 @@ def train(request: Request, resumed: Path | None = None) -> RunResult:
         state.load_state_dict(checkpoint.load_last(resumed / "last.pt"))
     loss = nn.CrossEntropyLoss(label_smoothing=own.label_smoothing)
     facts = {
-        "config": request.config,
+        # Where things lay says nothing of the model, and would make equal runs differ.
+        "config": {k: v for k, v in request.config.items() if k not in (*PLACES, *NOT_OF_A_RUN[1:], "name")},
         "choices": dict(request.choices),
         "classes": data.classes,
         "channels": data.channels,

@@ -22,12 +22,12 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
 
     if isinstance(error, SystemExit) or not isinstance(error, HydraException | OmegaConfBaseException | OSError):
         return None
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else None
     if isinstance(error, OverrideParseException):
         return _grammar(error.override)
     if isinstance(error, MissingConfigException):
         return _missing(error, conf)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else None
     text = str(error).strip()
     match = re.search(r"Could not override '([^']+)'", text)
     if match:

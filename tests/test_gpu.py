@@ -1,0 +1,58 @@
+"""On a GPU: every model trains, resumes, and begins as it does on the CPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.gpu
+MODELS = ["mlp", "convnet", "resnet18"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_trains_and_goes_on(seedbed, model):
+    words = ("dataset=digits", f"model={model}", "device=cuda", "train.keep_last=true")
+    folder = seedbed(*words, "train.epochs=2").check().folders[-1]
+    assert json.loads((folder / "environment.json").read_text())["device"].startswith("cuda")
+    done = seedbed(f"resume={folder}", "train.epochs=4").check()
+    assert done.result["epochs"] == 4 and done.result["test"]["accuracy"] > 0.2
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_first_twenty_losses_agree_with_the_cpus(model, monkeypatch):
+    import torch
+    from conftest import CONF
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+    from torch import nn
+
+    from seedbed import config, experiment, randomness
+    from seedbed.data.loader import Loader
+    from seedbed.engine.early_stopping import EarlyStopping
+    from seedbed.engine.loop import State, fit
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    losses = {}
+    for name in ("cpu", "cuda"):
+        words = ["dataset=digits", f"model={model}", f"device={name}", "device.precision=float32", "optimizer=sgd"]
+        # Dropout draws from each device's own generator, which differ by nature.
+        words += ["model.dropout=0"] if model != "resnet18" else []
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            settings = config.check(OmegaConf.to_container(compose("config", words), resolve=True))
+        data = experiment.build_data(settings)
+        preprocess = experiment.build_preprocess(settings, data)
+        randomness.seed_torch(0, 0, randomness.WEIGHTS)
+        net, on = experiment.build_model(settings, preprocess, data)
+        train = Loader(data.train, preprocess, batch_size=50, device=on.torch, seed=0, channels_last=on.channels_last)
+        optimizer = experiment.build(settings.optimizer_node, params=net.parameters())
+        state = State(net, optimizer, None, EarlyStopping("val_accuracy", None))
+        done = iter(range(20))
+        loop = fit(
+            state, train, train, epochs=1, seed=0, classes=10, loss=nn.CrossEntropyLoss(), autocast=on.autocast,
+            stop=lambda steps=done: next(steps) == 19,
+        )  # fmt: skip
+        next(loop)
+        losses[name] = state.losses[:20].cpu()
+    assert torch.allclose(losses["cpu"], losses["cuda"], atol=1e-3, rtol=0)
