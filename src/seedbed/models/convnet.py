@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from seedbed.models.convolution import Conv2d
 from seedbed.types import UserError
 
 NormOrder = Literal["norm_relu", "relu_norm"]
@@ -34,11 +35,11 @@ class Bottleneck(nn.Module):
         super().__init__()
         last = activated(channels, order)
         self.body = nn.Sequential(
-            nn.Conv2d(channels, width, 1, bias=False),
+            Conv2d(channels, width, 1, bias=False),
             *activated(width, order),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            Conv2d(width, width, 3, padding=1, bias=False),
             *activated(width, order),
-            nn.Conv2d(width, channels, 1, bias=False),
+            Conv2d(width, channels, 1, bias=False),
             *(last[:1] if order == "norm_relu" else last),
         )
 
@@ -96,15 +97,15 @@ class ConvNet(nn.Module):
             raise UserError(f"model.dropout: expected a probability below 1, got {dropout}")
         depth = [base_depth * expansion**k for k in range(5)]
         layers: list[nn.Module] = [
-            nn.Conv2d(input_shape[0], depth[0], 7, stride=2, padding=3, bias=False),
+            Conv2d(input_shape[0], depth[0], 7, stride=2, padding=3, bias=False),
             nn.ReLU(inplace=True),
-            nn.Conv2d(depth[0], depth[1], 1, bias=False),
+            Conv2d(depth[0], depth[1], 1, bias=False),
             nn.BatchNorm2d(depth[1]),
         ]
         for narrow, wide, wider in zip(depth, depth[1:], depth[2:], strict=False):
             layers += [
                 Stage(wide, narrow, blocks, share_blocks, norm_order),
-                nn.Conv2d(wide, wider, 1, stride=2, bias=False),
+                Conv2d(wide, wider, 1, stride=2, bias=False),
                 *activated(wider, norm_order),
             ]
         self.features = nn.Sequential(*layers)

@@ -1,0 +1,62 @@
+"""Convolution that is fast on small maps too."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+LARGEST_MAP = 16  # output pixels; measured: at 8 x 8 the stock convolution is as good or better
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d` (same arguments, weights and state-dict keys) that on a CPU takes small maps by one matrix product.
+
+    A CPU's convolution kernels spend most of their time on overhead where the output has a few pixels: there the
+    shifted views of the input are laid side by side and multiplied with the weights at once. Larger maps, GPUs,
+    groups, dilation and padding other than zeros go the stock way. Results are equal up to rounding.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` -> `[B, C', H', W']`."""
+        if x.device.type != "cpu" or x.ndim != 4 or not self._is_plain():
+            return super().forward(x)
+        (kh, kw), (sh, sw), (ph, pw) = self.kernel_size, self.stride, self.padding
+        height, width = (x.shape[2] + 2 * ph - kh) // sh + 1, (x.shape[3] + 2 * pw - kw) // sw + 1
+        if not 0 < height * width <= LARGEST_MAP:
+            return super().forward(x)
+        x = F.pad(x.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph))
+        views = [
+            x[:, i : i + sh * (height - 1) + 1 : sh, j : j + sw * (width - 1) + 1 : sw]
+            for i in range(kh) for j in range(kw)
+        ]  # fmt: skip
+        columns = torch.cat(views, -1) if len(views) > 1 else views[0]
+        weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
+        return F.linear(columns, weight, self.bias).permute(0, 3, 1, 2)
+
+    def _is_plain(self) -> bool:
+        return (
+            self.groups == 1
+            and self.padding_mode == "zeros"
+            and self.dilation == (1, 1)
+            and not isinstance(self.padding, str)
+        )
+
+
+def use_small_maps(model: nn.Module) -> nn.Module:
+    """Replace every stock `nn.Conv2d` below `model` by a `Conv2d` with the same parameters; returns the model."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv2d:
+                setattr(parent, name, _take_over(child))
+    return model
+
+
+def _take_over(stock: nn.Conv2d) -> Conv2d:
+    # On the meta device nothing is drawn, so that the weights of a seed stay what they were.
+    own = Conv2d(
+        stock.in_channels, stock.out_channels, stock.kernel_size, stock.stride, stock.padding, stock.dilation,
+        stock.groups, stock.bias is not None, stock.padding_mode, device="meta",
+    )  # fmt: skip
+    own.weight, own.bias = stock.weight, stock.bias
+    return own
