@@ -1,95 +1,258 @@
-"""Measure an epoch of the training loop against the floor: the same model and optimizer fed one constant batch.
+"""Measure an epoch of this project's loop against the usual way to write it, and against the floor.
 
-    python scripts/bench.py epoch [--rounds 5]
+    python scripts/bench.py epoch [--case mlp convnet resnet18] [--rounds 5] [--out FILE.md]
 
-Both are measured in turn, several rounds; medians and their ratio are printed with the machine's description. An epoch
-of the loop includes its training figures; validation is left out of both.
+The usual way is a Lightning job with torchvision's transforms and a DataLoader (usual_way.py), in float32. The floor
+is the same model and optimizer as ours, fed one constant batch. All run in turn, on the CPU; medians and the ratios
+of each round are written as a Markdown table under the machine's description. An epoch includes its training figures;
+validation is left out of all. Needs the bench extra: pip install -e '.[bench]'
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import platform
-import statistics
+import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from bench_table import Result, report
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import nn
 
-from seedbed.data import dataset
+from seedbed import cli, config, experiment, randomness
+from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
+from seedbed.engine import device
+from seedbed.engine.device import Device
 from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.loop import State, fit
-from seedbed.models.mlp import MLP
+from seedbed.types import ImageData, Split, UserError
+
+if TYPE_CHECKING:
+    import usual_way
 
 BATCH = 100
+NATIVE_SIZE = {"fashion_mnist": 28, "cifar10": 32}
 
 
-def make(device: torch.device) -> State:
-    torch.manual_seed(0)
-    model = MLP((1, 28, 28), 10, [150, 150, 75]).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, weight_decay=1e-4, fused=True)
-    return State(model, optimizer, None, EarlyStopping("val_accuracy", None))
+@dataclass(frozen=True)
+class Case:
+    """A job. By default every data set has the size that the model takes, so that no image is resized."""
+
+    model: str
+    data: str
+    images: int
+    augment: str
+    precisions: tuple[str, ...]
+
+    @property
+    def overrides(self) -> list[str]:
+        overrides = [f"model={self.model}", f"dataset={self.data}", f"augment={self.augment}", "device=cpu"]
+        if self.data == "fashion_mnist":
+            overrides.append(f"dataset.val_fraction={5000 / 60_000}")
+        return overrides
 
 
-def floor(state: State, x: torch.Tensor, y: torch.Tensor, steps: int) -> float:
-    loss = nn.CrossEntropyLoss()
-    begun = time.perf_counter()
-    state.model.train()
-    for _ in range(steps):
-        value = loss(state.model(x), y)
-        state.optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        state.optimizer.step()
-    return time.perf_counter() - begun
+CASES = {
+    case.model: case
+    for case in (
+        Case("mlp", "fashion_mnist", 55_000, "none", ("float32",)),
+        Case("convnet", "fashion_mnist", 5_000, "flip_crop", ("float32", "bfloat16")),
+        Case("resnet18", "cifar10", 5_000, "flip_crop", ("float32", "bfloat16")),
+    )
+}
 
 
-def epoch(state: State, train: Loader, val: Loader) -> float:
-    begun = time.perf_counter()
-    next(
-        fit(state, train, val, epochs=state.epoch + 1, seed=0, classes=10, loss=nn.CrossEntropyLoss(),
-            autocast=contextlib.nullcontext)
+def settings_of(case: Case, *more: str) -> Settings:
+    return config.check(OmegaConf.to_container(compose("config", [*case.overrides, *more]), resolve=True))
+
+
+def load(settings: Settings, images: int) -> ImageData:
+    """The data set with `images` training images, and one for validation: what is compared is training."""
+    data = experiment.build_data(settings)
+    if images > len(data.train):
+        raise UserError(f"--images {images}: there are {len(data.train):,} training images")
+    rows = np.sort(np.random.default_rng(0).choice(data.train.index, images, replace=False))
+    train = Split(data.train.images, data.train.labels, rows)
+    val = Split(data.val.images, data.val.labels, data.val.index[:1])
+    return ImageData(train, val, data.test, classes=data.classes, names=data.names, skipped=data.skipped)
+
+
+def stock(model: nn.Module) -> nn.Module:
+    """Replace every convolution of a subclass by torch's own, with the same parameters; in place but for the root."""
+    for name, child in model.named_children():
+        setattr(model, name, stock(child))
+    if not isinstance(model, nn.Conv2d) or type(model) is nn.Conv2d:
+        return model
+    plain = nn.Conv2d(
+        model.in_channels, model.out_channels, model.kernel_size, model.stride, model.padding, model.dilation,
+        model.groups, model.bias is not None, model.padding_mode, device="meta",
     )  # fmt: skip
-    return time.perf_counter() - begun
+    plain.weight, plain.bias = model.weight, model.bias
+    return plain.train(model.training)
+
+
+class Ours:
+    """This project's loop and its floor, in one precision."""
+
+    def __init__(self, settings: Settings, data: ImageData):
+        preprocess = experiment.build_preprocess(settings, data)
+        self.classes = len(data.classes)
+        self.state, self.on = _make(settings, preprocess, data)
+        self.floor_state, _ = _make(settings, preprocess, data)
+        loader = partial(
+            Loader, preprocess=preprocess, batch_size=BATCH, device=self.on.torch, channels_last=self.on.channels_last
+        )
+        self.train = loader(data.train, seed=0, augment=experiment.build(settings.augment_node))
+        self.val = loader(data.val)
+        self.constant = next(self.train.epoch())
+
+    def epoch(self) -> float:
+        begun = time.perf_counter()
+        next(
+            fit(self.state, self.train, self.val, epochs=self.state.epoch + 1, seed=0, classes=self.classes,
+                loss=nn.CrossEntropyLoss(), autocast=self.on.autocast)
+        )  # fmt: skip
+        return time.perf_counter() - begun
+
+    def floor(self) -> float:
+        loss, (x, y) = nn.CrossEntropyLoss(), self.constant
+        model, optimizer = self.floor_state.model, self.floor_state.optimizer
+        begun = time.perf_counter()
+        model.train()
+        for _ in range(len(self.train)):
+            with self.on.autocast():
+                logits = model(x)
+            value = loss(logits.float(), y)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+        return time.perf_counter() - begun
+
+
+def _make(settings: Settings, preprocess: Preprocess, data: ImageData) -> tuple[State, Device]:
+    randomness.seed_torch(0, 0, randomness.WEIGHTS)
+    model, on = experiment.build_model(settings, preprocess, data)
+    optimizer = experiment.build(settings.optimizer_node, params=model.parameters())
+    return State(model, optimizer, None, EarlyStopping("val_accuracy", None)), on
+
+
+def make_usual(case: Case, settings: Settings, data: ImageData) -> usual_way.Job:
+    """The usual way's job, on the images as the data set has them: resizing, if any, is one of its transforms."""
+    import usual_way
+
+    preprocess = experiment.build_preprocess(settings, data)
+    state, _ = _make(settings, preprocess, data)
+    native = NATIVE_SIZE[case.data]
+    split = load(settings_of(case, f"dataset.stored_size={native}"), case.images).train
+    images = split.images[split.index]
+    # PIL wants a grey image without a channel axis.
+    images = images[:, 0] if images.shape[1] == 1 else np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    transform = usual_way.make_transform(
+        native, split.images.shape[1], preprocess.image_size, preprocess.mean, preprocess.std, case.augment != "none"
+    )
+    make_optimizer = partial(_optimizer, settings)
+    dataset = usual_way.Images(images, split.targets, transform)
+    return usual_way.Job(stock(state.model), dataset, BATCH, len(data.classes), make_optimizer)
+
+
+def _optimizer(settings: Settings, parameters: object) -> torch.optim.Optimizer:
+    return experiment.build(settings.optimizer_node, params=parameters)
+
+
+def measure(case: Case, rounds: int) -> Result:
+    settings = settings_of(case, "device.precision=float32")
+    data = load(settings, case.images)
+    usual = make_usual(case, settings, data)
+    say(f"{case.model}: how many workers suit the usual way")
+    trial = usual.trial()
+    result = Result(case.model, case.data, case.images, min(trial, key=trial.get), trial)
+    turns: list[tuple[list[float], Callable[[], float]]] = []
+    for precision in case.precisions:
+        ours = Ours(settings_of(case, f"device.precision={precision}"), data)
+        turns.append((result.ours.setdefault(precision, []), ours.epoch))
+        turns.append((result.floor.setdefault(precision, []), ours.floor))
+
+    def others() -> None:
+        for seconds, run in turns:
+            seconds.append(run())
+        done = len(turns[0][0]) - 1
+        say(f"{case.model}: " + (f"round {done} of {rounds}" if done else "warm-up"))
+
+    result.usual = usual.run(result.workers, rounds + 1, others)
+    for seconds in (result.usual, *(seconds for seconds, _ in turns)):
+        del seconds[0]  # the warm-up
+    return result
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["epoch"])
+    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, help="training images; default 55,000 for mlp, else 5,000")
+    parser.add_argument("--data", choices=list(NATIVE_SIZE), help="of convnet (fashion_mnist) and resnet18 (cifar10)")
+    parser.add_argument("--force-bf16", action="store_true", help="measure bfloat16 where the CPU is slow at it, too")
+    parser.add_argument("--out", type=Path, help="write the table to this file, too, after every case")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds: at least 1")
+    if arguments.images is not None and (arguments.images < BATCH or arguments.images % BATCH):
+        parser.error(f"--images: a multiple of {BATCH}, so that all batches are alike")
+    return arguments
+
+
+def chosen(arguments: argparse.Namespace) -> tuple[list[Case], list[str]]:
+    """The cases to measure, and what the report has to say of those left out."""
+    slow = not device.has_fast_bfloat16(torch.device("cpu")) and not arguments.force_bf16
+    cases, notes = [], []
+    for name in arguments.case:
+        case = CASES[name]
+        if arguments.images:
+            case = replace(case, images=arguments.images)
+        if arguments.data and "bfloat16" in case.precisions:
+            case = replace(case, data=arguments.data)
+        if slow and "bfloat16" in case.precisions:
+            case = replace(case, precisions=("float32",))
+            notes = ["bfloat16 left out: this CPU has neither AMX nor avx512_bf16 (--force-bf16 measures it anyway)"]
+        cases.append(case)
+    return cases, notes
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["epoch"])
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from seedbed import cli, config, experiment
-
-    with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
-        settings = config.check(OmegaConf.to_container(compose("config"), resolve=True))
-    source = experiment.build(settings.dataset_node, data_root=settings.root.data_root)
-    data = dataset.load(
-        source, size=28, val_fraction=5000 / 60_000, test_fraction=0.2, split_seed=0, subset=None, on_bad_image="fail",
-        cache_root=settings.root.cache_root,
-    )  # fmt: skip
-    device = torch.device("cpu")
-    preprocess = Preprocess(28, (0.5,), (0.5,))
-    train = Loader(data.train, preprocess, batch_size=BATCH, device=device, seed=0)
-    # One validation image: what is compared is training.
-    val = Loader(type(data.val)(data.val.images, data.val.labels, data.val.index[:1]), preprocess, batch_size=1,
-                 device=device)  # fmt: skip
-    x, y = next(train.epoch())
-    ours, constant = make(device), make(device)
-    times = {"epoch": [], "floor": []}
-    epoch(ours, train, val), floor(constant, x, y, len(train))
-    for _ in range(rounds):
-        times["epoch"].append(epoch(ours, train, val))
-        times["floor"].append(floor(constant, x, y, len(train)))
-    ratios = [a / b for a, b in zip(times["epoch"], times["floor"], strict=True)]
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"mlp, Fashion-MNIST, {train.samples:,} images, batch {BATCH}, float32, {rounds} rounds in turn")
-    for name, values in times.items():
-        print(f"  {name:<6} {statistics.median(values):.3f} s (median; {min(values):.3f} to {max(values):.3f})")
-    print(f"  ratio  {statistics.median(ratios):.3f} (median of rounds; {min(ratios):.3f} to {max(ratios):.3f})")
+    arguments = parse()
+    try:
+        import usual_way
+    except ModuleNotFoundError as error:
+        if error.name not in ("lightning", "torchmetrics"):
+            raise
+        sys.exit("error: lightning is missing; install the bench extra: pip install -e '.[bench]'")
+    usual_way.hush()
+    cases, notes = chosen(arguments)
+    results: list[Result] = []
+    try:
+        with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
+            for case in cases:
+                results.append(measure(case, arguments.rounds))
+                if arguments.out:
+                    arguments.out.write_text(report(results, BATCH, arguments.rounds, notes))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    finally:
+        # A case that fails late should not cost the hours of those before it.
+        if results:
+            print(report(results, BATCH, arguments.rounds, notes), end="")
 
 
 if __name__ == "__main__":
