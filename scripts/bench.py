@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from seedbed import cli, config, experiment, randomness
+from seedbed import build, cli, config, randomness
 from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.engine import device
@@ -76,7 +76,7 @@ def settings_of(case: Case, *more: str) -> Settings:
 
 def load(settings: Settings, images: int) -> ImageData:
     """The data set with `images` training images, and one for validation: what is compared is training."""
-    data = experiment.build_data(settings)
+    data = build.load_data(settings)
     if images > len(data.train):
         raise UserError(f"--images {images}: there are {len(data.train):,} training images")
     rows = np.sort(np.random.default_rng(0).choice(data.train.index, images, replace=False))
@@ -103,14 +103,14 @@ class Ours:
     """This project's loop and its floor, in one precision."""
 
     def __init__(self, settings: Settings, data: ImageData):
-        preprocess = experiment.build_preprocess(settings, data)
+        preprocess = build.make_preprocess(settings, data)
         self.classes = len(data.classes)
         self.state, self.on = _make(settings, preprocess, data)
         self.floor_state, _ = _make(settings, preprocess, data)
         loader = partial(
             Loader, preprocess=preprocess, batch_size=BATCH, device=self.on.torch, channels_last=self.on.channels_last
         )
-        self.train = loader(data.train, seed=0, augment=experiment.build(settings.augment_node))
+        self.train = loader(data.train, seed=0, augment=build.instance(settings.augment_node))
         self.val = loader(data.val)
         self.constant = next(self.train.epoch())
 
@@ -139,8 +139,8 @@ class Ours:
 
 def _make(settings: Settings, preprocess: Preprocess, data: ImageData) -> tuple[State, Device]:
     randomness.seed_torch(0, 0, randomness.WEIGHTS)
-    model, on = experiment.build_model(settings, preprocess, data)
-    optimizer = experiment.build(settings.optimizer_node, params=model.parameters())
+    model, on = build.make_model(settings, preprocess, data)
+    optimizer = build.instance(settings.optimizer_node, params=model.parameters())
     return State(model, optimizer, None, EarlyStopping("val_accuracy", None)), on
 
 
@@ -148,7 +148,7 @@ def make_usual(case: Case, settings: Settings, data: ImageData) -> usual_way.Job
     """The usual way's job, on the images as the data set has them: resizing, if any, is one of its transforms."""
     import usual_way
 
-    preprocess = experiment.build_preprocess(settings, data)
+    preprocess = build.make_preprocess(settings, data)
     state, _ = _make(settings, preprocess, data)
     native = NATIVE_SIZE[case.data]
     split = load(settings_of(case, f"dataset.stored_size={native}"), case.images).train
@@ -164,7 +164,7 @@ def make_usual(case: Case, settings: Settings, data: ImageData) -> usual_way.Job
 
 
 def _optimizer(settings: Settings, parameters: object) -> torch.optim.Optimizer:
-    return experiment.build(settings.optimizer_node, params=parameters)
+    return build.instance(settings.optimizer_node, params=parameters)
 
 
 def measure(case: Case, rounds: int) -> Result:

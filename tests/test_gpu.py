@@ -27,7 +27,7 @@ def test_the_first_twenty_losses_agree_with_the_cpus(model):
     from omegaconf import OmegaConf
     from torch import nn
 
-    from seedbed import config, experiment, randomness
+    from seedbed import build, config, randomness
     from seedbed.data.loader import Loader
     from seedbed.engine.early_stopping import EarlyStopping
     from seedbed.engine.loop import State, fit
@@ -39,12 +39,12 @@ def test_the_first_twenty_losses_agree_with_the_cpus(model):
         words += ["model.dropout=0"] if model != "resnet18" else []
         with initialize_config_dir(str(CONF), version_base="1.3"):
             settings = config.check(OmegaConf.to_container(compose("config", words), resolve=True))
-        data = experiment.build_data(settings)
-        preprocess = experiment.build_preprocess(settings, data)
+        data = build.load_data(settings)
+        preprocess = build.make_preprocess(settings, data)
         randomness.seed_torch(0, 0, randomness.WEIGHTS)
-        net, on = experiment.build_model(settings, preprocess, data)
+        net, on = build.make_model(settings, preprocess, data)
         train = Loader(data.train, preprocess, batch_size=50, device=on.torch, seed=0, channels_last=on.channels_last)
-        optimizer = experiment.build(settings.optimizer_node, params=net.parameters())
+        optimizer = build.instance(settings.optimizer_node, params=net.parameters())
         state = State(net, optimizer, None, EarlyStopping("val_accuracy", None))
         done = iter(range(20))
         loop = fit(

@@ -69,6 +69,7 @@ def _run_hydra() -> int:
     from omegaconf import DictConfig, OmegaConf
 
     OmegaConf.register_new_resolver("sweep_token", lambda: secrets.token_hex(2), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("expanded", lambda path: str(Path(path).expanduser()), replace=True)
     results: list[RunResult] = []
     sweeps: set[Path] = set()
 
@@ -87,9 +88,11 @@ def _run_hydra() -> int:
         sweeps.add(sweep)
         results.append(_dispatch_in_sweep(composed, own, sweep))
 
-    hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
-    for sweep in sweeps:
-        _close_sweep(sweep, results)
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+    finally:
+        for sweep in sweeps:
+            _close_sweep(sweep, results)
     signals = [result.signal for result in results if result.signal]
     if signals:
         return 128 + signals[0]
@@ -106,11 +109,17 @@ def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
     except MissingMandatoryValue as error:
         key = getattr(error, "full_key", None) or "a key"
         raise UserError(f"{key}: must be given, as {key}=…") from error
+    places = [(config, key) for key in ("data_root", "output_root", "cache_root")] + [(config.get("dataset"), "root")]
+    for holder, key in places:
+        # A shell leaves the ~ of KEY=~/path as it is.
+        if isinstance(holder, dict) and isinstance(holder.get(key), str):
+            holder[key] = str(Path(holder[key]).expanduser())
     choices = {k: v for k, v in own.runtime.choices.items() if "/" not in k}
     typed = list(own.overrides.task)
     swept = {}
     if sweep is not None:
-        several = {word.split("=", 1)[0] for word in sys.argv[1:] if "=" in word and _sweeps(word)}
+        words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
+        several = {word.split("=", 1)[0] for word in words if _sweeps(word)}
         swept = dict(word.split("=", 1) for word in typed if word.split("=", 1)[0] in several)
     return Request(config, choices, typed, swept, (sweep, own.job.num) if sweep is not None else None)
 
@@ -142,7 +151,10 @@ def _dispatch_in_sweep(composed: Any, own: Any, sweep: Path) -> RunResult:
     if request is not None:
         from seedbed.results.record import note_failure
 
-        note_failure(sweep, own.job.num, request.overrides, request.swept, message)
+        try:
+            note_failure(sweep, own.job.num, request.overrides, request.swept, message)
+        except (OSError, UserError) as error:
+            log.error("job %d: its failure could not be written down: %s", own.job.num, error)
     return RunResult("failed", "", {}, message)
 
 

@@ -121,6 +121,9 @@ def check(config: Mapping[str, Any]) -> Settings:
     """
     groups = ("dataset", "features", "model", "augment", "optimizer", "scheduler", "device", "train")
     root_keys = [f.name for f in fields(RootSettings)]
+    for key in groups:
+        if key not in config:
+            raise UserError(f"{key}: missing; give one of its options, {key}=…")
     for key in config:
         if key not in (*groups, *root_keys, "task", "resume", "checkpoint"):
             raise UserError(f"{key}: no such key{nearest(key, [*groups, *root_keys])}")

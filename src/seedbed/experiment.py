@@ -1,7 +1,4 @@
-"""The composition root: a checked configuration becomes data, model and loop, and a run folder.
-
-This module and `cli` alone know Hydra; what they build takes plain values.
-"""
+"""The composition root: a checked configuration becomes data, model and loop, and a run folder."""
 
 from __future__ import annotations
 
@@ -15,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 from tqdm import tqdm
 
-from seedbed import config, randomness
+from seedbed import build, config, randomness
 from seedbed.config import Settings, TrainSettings
-from seedbed.data import dataset
 from seedbed.data.augment import Chain
-from seedbed.data.loader import Batch, Loader, Preprocess, channel_numbers, pixel_statistics
+from seedbed.data.loader import Batch, Loader
 from seedbed.engine import checkpoint, device
 from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.evaluate import Metrics, measure, predict
@@ -86,108 +80,33 @@ def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any
     return OmegaConf.to_container(merged)
 
 
-def build(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
-    """Instantiate a node that `config.check` has passed; a partial is completed by `supplied`."""
-    if node is None:
-        return None
-    try:
-        made = instantiate(dict(node), _convert_="all", **({} if node.get("_partial_") else supplied))
-        return made(**supplied) if node.get("_partial_") else made
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        if error.__cause__ is not None:
-            raise UserError(f"{node['_target_']}: {error.__cause__}") from error
-        raise
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{node['_target_']}: {error}") from error
-
-
-def build_data(settings: Settings) -> ImageData:
-    """The data set, stored at `stored_size`, or at the size that the model takes."""
-    own = settings.dataset
-    return dataset.load(
-        build(settings.dataset_node, data_root=settings.root.data_root),
-        size=own.stored_size or image_size(settings),
-        val_fraction=own.val_fraction,
-        test_fraction=own.test_fraction,
-        split_seed=own.split_seed,
-        subset=own.subset,
-        on_bad_image=own.on_bad_image,
-        cache_root=settings.root.cache_root,
-    )
-
-
-def image_size(settings: Settings) -> int:
-    return settings.dataset.image_size or settings.model.image_size
-
-
-def build_preprocess(settings: Settings, data: ImageData) -> Preprocess:
-    """Size and normalisation of a model's input; what is null is measured on the training split."""
-    mean, std = settings.model.mean, settings.model.std
-    if mean is None or std is None:
-        measured = pixel_statistics(data.train)
-        mean, std = (m if given is None else given for given, m in zip((mean, std), measured, strict=True))
-    most = max(len(v) if isinstance(v, list) else 1 for v in (mean, std))
-    mean, std = (channel_numbers(v, max(most, data.channels)) for v in (mean, std))
-    allowed = {data.channels, 3 if data.channels == 1 else data.channels}
-    for name, value in (("mean", mean), ("std", std)):
-        if len(value) not in allowed or len(value) != len(mean):
-            raise UserError(
-                f"model.{name}: {len(value)} numbers for images of {data.channels} channels; give one number, or "
-                "one for each channel"
-            )
-    if min(std) <= 0:
-        raise UserError(f"model.std: expected positive numbers, got {list(std)}")
-    return Preprocess(image_size(settings), mean, std)
-
-
-def build_model(settings: Settings, preprocess: Preprocess, data: ImageData) -> tuple[nn.Module, device.Device]:
-    """The model, completed from the data, on the device that suits it."""
-    shape = (preprocess.channels(data.channels), preprocess.image_size, preprocess.image_size)
-    model = build(settings.model_node, input_shape=shape, classes=len(data.classes))
-    own = settings.device
-    on = device.choose(own.name, own.precision, own.channels_last, own.threads, device.has_convolutions(model))
-    return on.place(model), on
-
-
-def build_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int) -> tuple[Any, bool]:
-    """The learning-rate schedule, and whether it advances with every batch: one that takes `total_steps` does."""
-    node = settings.scheduler_node
-    if node is None:
-        return None, False
-    target = config.locate(node["_target_"], "scheduler._target_")
-    by_batch = "total_steps" in config.parameters_of(target)[0]
-    return build(node, optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch
-
-
-def train(request: Request, resumed: Path | None = None) -> RunResult:
+def train(request: Request, resumed: Record | None = None) -> RunResult:
     """Train, test the best epoch, and leave a run folder.
 
     Args:
-        resumed: the folder of a run to go on with, whose own configuration `request` carries.
+        resumed: the record of a run to go on with, whose own configuration `request` carries.
 
     Raises:
-        UserError: before anything is written, or when the loss becomes non-finite.
+        UserError: before anything is written, or when the loss becomes non-finite or the disk full.
     """
     settings = config.check(request.config)
     own, seed = settings.train, settings.root.seed
     device.require(settings.device.name)
-    data = build_data(settings)
-    augment: Chain = build(settings.augment_node)
+    data = build.load_data(settings)
+    augment: Chain = build.instance(settings.augment_node)
     augment.sizes(data.train.images.shape[-1])
-    preprocess = build_preprocess(settings, data)
+    preprocess = build.make_preprocess(settings, data)
     randomness.seed_torch(seed, 0, randomness.WEIGHTS)
-    model, on = build_model(settings, preprocess, data)
+    model, on = build.make_model(settings, preprocess, data)
 
     loader = partial(Loader, preprocess=preprocess, device=on.torch, channels_last=on.channels_last)
     train_loader = loader(data.train, batch_size=own.batch_size, seed=seed, augment=augment)
     val_loader = loader(data.val, batch_size=own.eval_batch_size)
-    optimizer = build(settings.optimizer_node, params=model.parameters())
-    schedule, by_batch = build_schedule(settings, optimizer, own.epochs * len(train_loader))
+    optimizer = build.instance(settings.optimizer_node, params=model.parameters())
+    schedule, by_batch = build.make_schedule(settings, optimizer, own.epochs * len(train_loader))
     state = State(model, optimizer, schedule, EarlyStopping(own.monitor, own.patience), by_batch)
     if resumed:
-        state.load_state_dict(checkpoint.load_last(resumed / "last.pt"))
+        _restore(state, resumed.folder, data)
     loss = nn.CrossEntropyLoss(label_smoothing=own.label_smoothing)
     facts = {
         # Where things lay says nothing of the model, and would make equal runs differ.
@@ -198,38 +117,63 @@ def train(request: Request, resumed: Path | None = None) -> RunResult:
         "preprocess": asdict(preprocess),
     }
 
-    record = Record(resumed or _new_folder(request, settings))
+    def keep() -> None:
+        """Write the finished epochs: `last.pt` first, since the others can be made again from it."""
+        checkpoint.save_last(record.folder / "last.pt", {**state.state_dict(), "data": data.fingerprint})
+        if state.step == 0:
+            record.history(state.history)
+            if state.improved:
+                checkpoint.save_best(record.folder / "best.safetensors", state.best, facts)
+
+    with resumed or Record(_new_folder(request, settings)) as record:
+        try:
+            _describe(record, request, on, data, train_loader, bool(resumed))
+            if state.history:
+                record.history(state.history)
+                checkpoint.save_best(record.folder / "best.safetensors", state.best, facts)
+            counts = ", ".join(f"{len(s):,} {name}" for name, s in data.splits.items())
+            log.info("%s, seed %d: %s images; %s parameters; %s", request.title, seed, counts,
+                     f"{count_parameters(model):,}", on)  # fmt: skip
+            with StopRequest() as stop:
+                loop = fit(
+                    state, train_loader, val_loader, epochs=own.epochs, seed=seed, classes=len(data.classes),
+                    loss=loss, autocast=on.autocast, forward=torch.compile(model) if settings.device.compile else None,
+                    grad_clip=own.grad_clip, progress=partial(_progress, own.epochs), stop=stop,
+                )  # fmt: skip
+                for state in loop:
+                    keep()
+                    if state.step == 0:
+                        _log_epoch(state, own.epochs)
+                    if stop():
+                        return _interrupted(record, stop.signal, state)
+            model.load_state_dict(state.best)
+            test_loss, predictions, labels = predict(
+                model, loader(data.test, batch_size=own.eval_batch_size), loss, on.autocast
+            )
+            metrics = measure(labels, predictions, len(data.classes))
+            return _finish(record, request, state, data, figures_of(test_loss, metrics), metrics, own)
+        except NonFiniteLoss as error:
+            raise _spoilt(record, state, error) from error
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or record.folder}: {error.strerror or error}; what was written before is whole. "
+                f"Mend it, then go on with: python -m run resume={record.folder}"
+            ) from error
+
+
+def _restore(state: State, folder: Path, data: ImageData) -> None:
+    """Load `last.pt`, or leave the state at its beginning if the run was killed before its first epoch ended."""
+    path = folder / "last.pt"
+    if not path.exists() and not (folder / "metrics.csv").exists():
+        log.info("%s holds no checkpoint yet: it begins anew", folder)
+        return
+    saved = checkpoint.load_last(path)
+    if saved.get("data") != data.fingerprint:
+        raise UserError(f"resume: the images or their splits are not those that {folder} began with; start a new run")
     try:
-        if not resumed:
-            _describe(record, request, on, data, train_loader)
-        counts = ", ".join(f"{len(s):,} {name}" for name, s in data.splits.items())
-        log.info("%s, seed %d: %s images; %s parameters; %s", request.title, seed, counts,
-                 f"{count_parameters(model):,}", on)  # fmt: skip
-        with StopRequest() as stop:
-            loop = fit(
-                state, train_loader, val_loader, epochs=own.epochs, seed=seed, classes=len(data.classes),
-                loss=loss, autocast=on.autocast, forward=torch.compile(model) if settings.device.compile else None,
-                grad_clip=own.grad_clip, progress=partial(_progress, own.epochs), stop=stop,
-            )  # fmt: skip
-            for state in loop:
-                if state.step == 0:
-                    record.history(state.history)
-                    if state.improved:
-                        checkpoint.save_best(record.folder / "best.safetensors", state.best, facts)
-                    _log_epoch(state, own.epochs)
-                checkpoint.save_last(record.folder / "last.pt", state.state_dict())
-                if stop():
-                    return _interrupted(record, stop.signal, state)
-        model.load_state_dict(state.best)
-        test_loss, predictions, labels = predict(
-            model, loader(data.test, batch_size=own.eval_batch_size), loss, on.autocast
-        )
-        metrics = measure(labels, predictions, len(data.classes))
-        return _finish(record, request, state, data, figures_of(test_loss, metrics), metrics, own)
-    except NonFiniteLoss as error:
-        raise _spoilt(record, state, error) from error
-    finally:
-        record.close()
+        state.load_state_dict(saved)
+    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{path}: does not fit the run that {folder / 'config.yaml'} describes ({error})") from error
 
 
 def _new_folder(request: Request, settings: Settings) -> Path:
@@ -237,23 +181,28 @@ def _new_folder(request: Request, settings: Settings) -> Path:
     if request.sweep:
         parent, number = request.sweep
         values = "_".join(f"{key}-{value}" for key, value in request.swept.items())
-        return make_folder(parent, slug(f"{number:03d}_{values}"))
+        return make_folder(parent, slug("_".join([f"{number:03d}", values, *([name] if name else [])])))
     words = [time.strftime("%Y-%m-%d_%H-%M-%S"), request.title.replace(" ", "_"), *([name] if name else [])]
     return make_folder(Path(settings.root.output_root), slug("_".join(words)))
 
 
-def _describe(record: Record, request: Request, on: device.Device, data: ImageData, loader: Loader) -> None:
+def _describe(
+    record: Record, request: Request, on: device.Device, data: ImageData, loader: Loader, resumed: bool
+) -> None:
     """What can be said before training: configuration, environment, skipped images, samples."""
     from seedbed.results import plots
 
-    record.write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(request.config)))
+    record.write_json("result.json", {"status": "running"})
     record.write_json("overrides.json", {
         "overrides": request.overrides, "choices": dict(request.choices), "swept": request.swept,
     })  # fmt: skip
-    record.write_json("environment.json", environment(on.facts()))
+    record.environment(environment(on.facts()), resumed)
+    record.write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(request.config)))
     if data.skipped:
         record.write("skipped.txt", "\n".join(data.skipped) + "\n")
         log.warning("%d unreadable images are left out, see skipped.txt", len(data.skipped))
+    if resumed and (record.folder / "samples.png").exists():
+        return
     # Beside a long list of classes there is room for more.
     images, labels = loader.first(SAMPLES if len(data.classes) <= 40 else MANY_SAMPLES)
     images = loader.preprocess.undo(images).cpu().numpy()
@@ -312,8 +261,9 @@ def _finish(
         "images": {name: len(split) for name, split in data.splits.items()},
     }
     record.test_tables(data.classes, metrics)
+    plots.draw_run(record.folder, result["title"], result["best_epoch"])
+    # Last, since it says that the folder is complete.
     record.write_json("result.json", result)
-    plots.draw_run(record.folder)
     if not own.keep_last:
         (record.folder / "last.pt").unlink(missing_ok=True)
     log.info("finished\n\n%s\n\nrun folder: %s", report.summary(result), record.folder)

@@ -43,6 +43,7 @@ class ImageData:
         train, val, test: the three splits; each label indexes `classes`.
         classes: class names in label order.
         names: one name an image (its path in the source), row by row of `train.images`.
+        fingerprint: changes with the classes, the images' names and labels, and the splits.
         skipped: unreadable images that were left out, as `name: reason`.
     """
 
@@ -51,6 +52,7 @@ class ImageData:
     test: Split
     classes: tuple[str, ...]
     names: Sequence[str]
+    fingerprint: str
     skipped: tuple[str, ...] = ()
 
     @property

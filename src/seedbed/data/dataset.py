@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Source
@@ -62,4 +64,7 @@ def load(
             raise UserError(f"{source.name}: {len(rows)} {name} images are left; raise {hint}")
     splits = (Split(store.images, labels, rows) for rows in (train, val, test))
     skipped = tuple(f"{store.names[row]}: {reason}" for row, reason in sorted(store.bad.items()))
-    return ImageData(*splits, classes=store.classes, names=store.names, skipped=skipped)
+    digest = hashlib.sha256("\0".join([*store.classes, *store.names]).encode("utf-8", "surrogateescape"))
+    for array in (labels, train, val, test):
+        digest.update(array.astype(np.int64).tobytes())
+    return ImageData(*splits, classes=store.classes, names=store.names, fingerprint=digest.hexdigest(), skipped=skipped)

@@ -9,13 +9,19 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from seedbed.types import UserError
+
 LARGEST_PIXELS = 64_000_000
+LARGEST_FILE = 256 * 2**20
+# By content, not by name: Pillow's other readers are many, and the one for PostScript starts a program.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 CHUNK = 512
 
 
@@ -30,7 +36,16 @@ def reader(container: Path) -> Iterator[Callable[[str], bytes]]:
         yield lambda name: (container / name).read_bytes()
     else:
         with zipfile.ZipFile(container) as archive:
-            yield archive.read
+
+            def read(name: str) -> bytes:
+                # What an entry says of its size need not be true.
+                with archive.open(name) as file:
+                    content = file.read(LARGEST_FILE + 1)
+                if len(content) > LARGEST_FILE:
+                    raise BadImage(f"unpacks to more than {LARGEST_FILE:,} bytes")
+                return content
+
+            yield read
 
 
 @contextmanager
@@ -40,13 +55,15 @@ def opened(content: bytes) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # The size is checked just below; Pillow's own warning would only repeat it.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 if image.width * image.height > LARGEST_PIXELS:
                     raise BadImage(f"{image.width} x {image.height} pixels, at most {LARGEST_PIXELS:,} are read")
                 yield image
     except Image.UnidentifiedImageError:
         raise BadImage("not an image in a known format" if content else "an empty file") from None
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, Image.DecompressionBombError) as error:
+    except BadImage:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever the bytes lead them to
         raise BadImage(str(error) or type(error).__name__) from error
 
 
@@ -95,7 +112,7 @@ def is_colour(container: Path, names: Sequence[str]) -> bool:
                 with opened(read(name)) as image:
                     if image.mode not in ("1", "L", "LA", "I", "F") and not image.mode.startswith("I;16"):
                         return True
-            except (BadImage, OSError, zipfile.BadZipFile):
+            except Exception:  # decoding will say what is wrong with it
                 continue
     return False
 
@@ -124,11 +141,17 @@ def decode_all(container: Path, names: Sequence[str], out: Path, progress: Calla
         return bad
     # Fresh processes: forking one that has started torch's threads can hang.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _Worker.open, (container, out)) as pool:
-        jobs = {pool.submit(_Worker.run, part, start): len(part) for start, part in chunks}
-        for job in as_completed(jobs):
-            bad |= job.result()
-            progress(jobs[job])
+    try:
+        with ProcessPoolExecutor(workers, spawn, _Worker.open, (container, out)) as pool:
+            jobs = {pool.submit(_Worker.run, part, start): len(part) for start, part in chunks}
+            for job in as_completed(jobs):
+                bad |= job.result()
+                progress(jobs[job])
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"{container}: a process that decodes images was killed, perhaps for want of memory; start again with "
+            "more memory free"
+        ) from error
     return bad
 
 
@@ -141,8 +164,8 @@ def decode_rows(read: Callable[[str], bytes], names: Sequence[str], rows: np.nda
             rows[row] = decode(read(name), channels, size)
         except BadImage as error:
             bad[row] = str(error)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            bad[row] = f"cannot be read: {error}"
+        except Exception as error:  # of the zip: damaged, encrypted, packed by an unknown method
+            bad[row] = f"cannot be read: {str(error) or type(error).__name__}"
     return bad
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
 from seedbed.data.tree import ImageTree
+from seedbed.types import UserError
 
 FRAME = re.compile(r"^(?:(?P<series>r\d*)_)?(?:(?P<frame>\d+)_)?\d+\.\w+$")
 
@@ -38,6 +39,8 @@ class Fruits(ImageTree):
     ):
         places = ("fruits-360.zip", "fruits-360", "fruits-360_100x100", "fruits-360-100x100.zip")
         super().__init__("fruits", data_root, places, root, channels=3)
+        if margin < 0:
+            raise UserError(f"dataset.margin: expected a number >= 0, got {margin}")
         self.split = split
         self.margin = margin
 
@@ -53,9 +56,15 @@ class Fruits(ImageTree):
     ) -> np.ndarray:
         if self.split == "official":
             return parts
-        return arcs(
-            names, labels, seed=seed, margin=self.margin, test_fraction=test_fraction, val_fraction=val_fraction
-        )
+        cut = arcs(names, labels, seed=seed, margin=self.margin, test_fraction=test_fraction, val_fraction=val_fraction)
+        if not (cut == TEST).any() or not (cut == VAL).any():
+            # Drawing them at random instead would put neighbouring frames on both sides, unseen.
+            raise UserError(
+                f"dataset.split=arcs: no rotation is long enough for a test and a validation arc with "
+                f"dataset.margin={self.margin}, dataset.test_fraction={test_fraction:g} and "
+                f"dataset.val_fraction={val_fraction:g}"
+            )
+        return cut
 
 
 def series_and_frame(name: str) -> tuple[str, int]:

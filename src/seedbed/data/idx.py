@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
-import os
+import http.client
 import struct
-import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from seedbed.data.source import TEST, TRAIN, Listing
+from seedbed.files import write_atomically
 from seedbed.types import UserError
 
 
@@ -40,6 +42,8 @@ class Idx:
         url: str | None = None,
         debian_package: str | None = None,
     ):
+        if any(set("/\\") & set(key) for key in sha256):
+            raise UserError(f"dataset.sha256: expected plain file names, got {', '.join(sha256)}")
         self.name = name
         self.classes = tuple(classes)
         self.sha256 = dict(sha256)
@@ -50,12 +54,17 @@ class Idx:
 
     def fingerprint(self) -> str:
         # The bytes are verified against these when they are read, so a store built from them stays good.
-        return hashlib.sha256("".join(self.sha256.values()).encode()).hexdigest()
+        return hashlib.sha256(repr((list(self.sha256.values()), self.classes)).encode()).hexdigest()
 
     def listing(self) -> Listing:
         arrays = [parse_idx(self._bytes(name), name) for name in self.sha256]
         images = np.concatenate([arrays[0], arrays[2]])[:, None]
         labels = np.concatenate([arrays[1], arrays[3]]).astype(np.int64)
+        if len(labels) != len(images) or labels.max() >= len(self.classes):
+            raise UserError(
+                f"dataset.classes: {len(self.classes)} names for labels up to {labels.max()}, {len(labels):,} labels "
+                f"for {len(images):,} images"
+            )
         parts = np.repeat(np.array([TRAIN, TEST], np.int8), [len(arrays[1]), len(arrays[3])])
         names = [f"train/{i:05d}" for i in range(len(arrays[1]))]
         names += [f"test/{i:05d}" for i in range(len(arrays[3]))]
@@ -86,17 +95,16 @@ class Idx:
         try:
             with urllib.request.urlopen(address, timeout=15) as answer:
                 content = answer.read()
-        except (OSError, urllib.error.URLError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise UserError(self._ways_out(name, f"and {address} did not answer ({error})")) from error
         plain = self._verified(_decompress(content, address), name, address)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        # The bytes are in memory and good: a read-only data root costs the next start a download, no more.
+        with contextlib.suppress(OSError):
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        except OSError:
-            # The bytes are in memory and good: a read-only data root costs the next start a download, no more.
-            temporary.unlink(missing_ok=True) if temporary.exists() else None
+            # One process downloads at a time, under the store's lock: these are of killed ones.
+            for orphan in target.parent.glob(f".{target.name}.*.tmp"):
+                orphan.unlink()
+            write_atomically(target, content)
         return plain
 
     def _ways_out(self, name: str, what: str) -> str:
@@ -113,7 +121,7 @@ def _decompress(content: bytes, path: Path | str) -> bytes:
         return content
     try:
         return gzip.decompress(content)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path}: a damaged gzip file ({error}); remove it and start again") from error
 
 

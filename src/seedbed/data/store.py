@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -24,12 +25,8 @@ from tqdm import tqdm
 
 from seedbed.data.decode import decode_all, is_colour, resize_arrays
 from seedbed.data.source import Listing, Source
+from seedbed.files import lock
 from seedbed.types import UserError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows; two first starts at once then do the same work twice
-    fcntl = None
 
 FORMAT_VERSION = 1
 log = logging.getLogger(__name__)
@@ -64,18 +61,19 @@ def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: 
     """
     root = Path(cache_root).expanduser() if cache_root else default_cache()
     key = hashlib.sha256(f"{FORMAT_VERSION} {source.fingerprint()} {size}".encode()).hexdigest()[:16]
-    folder = root / "store" / f"{source.name}-{size}-{key}"
-    try:
-        if not folder.is_dir():
+    folder = root / "store" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', source.name)}-{size}-{key}"
+    if not folder.is_dir():
+        with _cache_errors(folder.parent):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(folder.with_suffix(".lock")):
-                if not folder.is_dir():
-                    _build(source, size, folder)
-    except OSError as error:
-        raise UserError(
-            f"cache_root: cannot keep decoded images in {folder.parent}: {error.strerror or error}; "
-            "set cache_root (or SEEDBED_CACHE) to a place with room that can be written"
-        ) from error
+        with _locked(folder.with_suffix(".lock")) as alone:
+            if alone:
+                # Whoever began these is gone: it held the lock that is now ours.
+                for orphan in folder.parent.glob(f".{folder.name}.*.tmp"):
+                    shutil.rmtree(orphan, ignore_errors=True)
+            if not folder.is_dir():
+                listing = _list(source)
+                with _cache_errors(folder.parent):
+                    _build(source.name, listing, size, folder)
     store = _read(folder)
     if store.bad and on_bad_image == "fail":
         row, reason = next(iter(sorted(store.bad.items())))
@@ -100,28 +98,49 @@ def _read(folder: Path) -> Store:
     )
 
 
-def _build(source: Source, size: int, folder: Path) -> None:
+def _list(source: Source) -> Listing:
+    try:
+        return source.listing()
+    except OSError as error:
+        raise UserError(f"{error.filename or source.name}: cannot be read: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _cache_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cache_root: cannot keep decoded images in {folder}: {error.strerror or error}; "
+            "set cache_root (or SEEDBED_CACHE) to a place with room that can be written"
+        ) from error
+
+
+def _build(name: str, listing: Listing, size: int, folder: Path) -> None:
     started = time.perf_counter()
-    listing = source.listing()
     private = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     private.mkdir()
     try:
-        bad = _fill(private / "images.npy", listing, size, source.name)
+        bad = _fill(private / "images.npy", listing, size, name)
         np.save(private / "labels.npy", listing.labels)
         np.save(private / "parts.npy", listing.parts)
         facts = {
             "format_version": FORMAT_VERSION,
-            "source": source.name,
+            "source": name,
             "classes": listing.classes,
             "bad": bad,
             "names": list(listing.names),
         }
         (private / "store.json").write_text(json.dumps(facts))
-        # Another process may have been faster where locks do not work: its store is as good.
-        with contextlib.suppress(OSError):
+        for path in private.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        try:
             private.rename(folder)
-        if not folder.is_dir():
-            raise OSError(f"cannot rename into {folder}")
+        except OSError:
+            # Another process may have been faster where locks do not work: its store is as good.
+            if not folder.is_dir():
+                raise
     finally:
         shutil.rmtree(private, ignore_errors=True)
     log.info("decoded %s images in %.1f s", f"{len(listing.labels):,}", time.perf_counter() - started)
@@ -146,11 +165,9 @@ def _fill(path: Path, listing: Listing, size: int, name: str) -> dict[int, str]:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    if fcntl is None:
-        yield
-        return
-    with path.open("a") as file:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold the lock at `path`; yields whether it keeps others out."""
+    with _cache_errors(path.parent):
+        file = path.open("a")
+    with file:
+        yield lock(file, wait=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import stat
 import struct
@@ -12,16 +13,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from seedbed.data.decode import LARGEST_FILE
 from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Listing
 from seedbed.types import UserError
 
+log = logging.getLogger(__name__)
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "trn"), TRAIN),
     **dict.fromkeys(("val", "valid", "validation", "dev"), VAL),
     **dict.fromkeys(("test", "testing", "tst"), TEST),
 }
-LARGEST_FILE = 256 * 2**20
 
 
 class ImageTree:
@@ -92,6 +94,12 @@ class ImageTree:
         if not split:
             found = [(UNSPLIT, c) for c in classes_by_folder(names, self.container)]
         kept = [i for i, (part, cls) in enumerate(found) if cls is not None and (part != UNSPLIT or not split)]
+        if len(kept) < len(names):
+            stray = names[min(set(range(len(names))) - set(kept))]
+            log.warning(
+                "%s: %d of %d images lie in no class folder of a split and are left out, such as %s",
+                self.container, len(names) - len(kept), len(names), stray,
+            )  # fmt: skip
         classes = tuple(sorted({found[i][1] for i in kept}))
         if len(classes) < 2:
             raise UserError(
@@ -155,7 +163,13 @@ def classes_by_folder(names: Sequence[str], container: Path) -> list[str]:
 
 def walk_folder(root: Path) -> Iterable[tuple[str, str]]:
     """Relative path, and size with modification time, of every file below `root`."""
-    for folder, _, files in os.walk(root, followlinks=True):
+    seen = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        facts = Path(folder).stat()
+        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above would go round for ever
+            below.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
         inside = Path(folder).relative_to(root)
         for file in files:
             try:

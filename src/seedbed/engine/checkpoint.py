@@ -1,6 +1,7 @@
 """Checkpoints: `last.pt` to go on with a run, `best.safetensors` to use its model.
 
-Neither holds code. `last.pt` is loaded with `weights_only=True`; safetensors is tensors and one JSON text.
+`last.pt` is loaded with `weights_only=True`; safetensors is tensors and one JSON text. That text names the classes
+to build: whoever loads a file from elsewhere decides which of them to trust.
 """
 
 from __future__ import annotations

@@ -23,10 +23,10 @@ from seedbed.engine.evaluate import measure, predict
 
 
 class NonFiniteLoss(Exception):
-    """The training loss became infinite or NaN."""
+    """The training loss of a step, or the validation loss after the last one, became infinite or NaN."""
 
-    def __init__(self, epoch: int, step: int, value: float):
-        super().__init__(f"the training loss became {value} in epoch {epoch}, step {step}")
+    def __init__(self, which: str, epoch: int, step: int, value: float):
+        super().__init__(f"the {which} loss became {value} in epoch {epoch}, step {step}")
 
 
 @dataclass
@@ -37,7 +37,8 @@ class State:
         schedule: stepped after every epoch, or after every batch with `schedule_batches`; None: constant rate.
         epoch: finished epochs.
         step: finished steps of the epoch under way; its sums stand in `losses` and `hits`.
-        losses, hits: of each step of the epoch: mean loss, number of right predictions; on the device.
+        losses, hits: of each step of the epoch: mean loss, number of right predictions.
+        rate: the learning rate that the epoch began with.
         history: a row for each finished epoch.
         best: weights of the best epoch, on the CPU.
         seconds: of training and validation in the epoch under way, before this start.
@@ -52,6 +53,7 @@ class State:
     step: int = 0
     losses: torch.Tensor | None = None
     hits: torch.Tensor | None = None
+    rate: float = 0.0
     history: list[dict] = field(default_factory=list)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     seconds: float = 0.0
@@ -73,6 +75,7 @@ class State:
             "step": self.step,
             "losses": self.losses[: self.step].cpu() if within else None,
             "hits": self.hits[: self.step].cpu() if within else None,
+            "rate": self.rate,
             "history": self.history,
             "best": self.best,
             "seconds": self.seconds if within else 0.0,
@@ -83,10 +86,16 @@ class State:
     def load_state_dict(self, state: dict) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, own in self.optimizer.state.items():
+            for key, value in own.items():
+                # The fused kernels take moments to lie in memory as their weights do, which another device or
+                # memory format may have changed.
+                if torch.is_tensor(value) and value.shape == parameter.shape:
+                    own[key] = torch.empty_like(parameter).copy_(value)
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.stopping.load_state_dict(state["stopping"])
-        for key in ("epoch", "step", "losses", "hits", "history", "best", "seconds"):
+        for key in ("epoch", "step", "losses", "hits", "rate", "history", "best", "seconds"):
             setattr(self, key, state[key])
         torch.set_rng_state(state["generator"])
         if torch.cuda.is_available() and len(state["cuda_generators"]) == torch.cuda.device_count():
@@ -133,12 +142,12 @@ def fit(
         begun = time.perf_counter() - state.seconds
         if state.step == 0:
             randomness.seed_torch(seed, state.epoch, randomness.DROPOUT)
+            state.rate = optimizer.param_groups[0]["lr"]
         losses, hits = torch.zeros(len(train), device=train.device), torch.zeros(len(train), device=train.device)
         if state.step:
             losses[: state.step] = state.losses.to(train.device)
             hits[: state.step] = state.hits.to(train.device)
         state.losses, state.hits = losses, hits
-        rate = optimizer.param_groups[0]["lr"]
         sizes = []
 
         model.train()
@@ -158,20 +167,23 @@ def fit(
             hits[state.step] = (logits.detach().argmax(1) == y).sum()
             state.step += 1
             sizes.append(len(y))
-            if state.step % check_every == 0 or state.step == len(train):
+            stopping = state.step < len(train) and stop()
+            if state.step % check_every == 0 or state.step == len(train) or stopping:
                 _check_finite(losses, state.step - check_every, state.step, state.epoch)
-            if state.step < len(train) and stop():
+            if stopping:
                 state.seconds = time.perf_counter() - begun
                 yield state
                 return
 
         val_loss, predictions, labels = predict(model, val, loss, autocast)
+        if not math.isfinite(val_loss):
+            raise NonFiniteLoss("validation", state.epoch + 1, state.step, val_loss)
         metrics = measure(labels, predictions, classes)
         weights = torch.full((len(train),), float(train.batch_size), device=train.device)
         weights[-1] = sizes[-1]
         row = {
             "epoch": state.epoch + 1,
-            "lr": rate,
+            "lr": state.rate,
             "train_loss": ((losses * weights).double().sum() / weights.sum()).item(),
             "train_accuracy": (hits.double().sum() / weights.sum()).item(),
             "val_loss": val_loss,
@@ -192,4 +204,4 @@ def fit(
 def _check_finite(losses: torch.Tensor, start: int, end: int, epoch: int) -> None:
     for step, value in enumerate(losses[max(start, 0) : end].tolist(), max(start, 0)):
         if not math.isfinite(value):
-            raise NonFiniteLoss(epoch + 1, step + 1, value)
+            raise NonFiniteLoss("training", epoch + 1, step + 1, value)

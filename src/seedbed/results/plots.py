@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 
 import matplotlib
@@ -28,17 +27,16 @@ def save(figure: Figure, path: Path, tight: bool = True) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def draw_run(folder: Path) -> None:
-    """Draw loss.png, accuracy.png and confusion.png from metrics.csv, result.json and confusion.csv."""
+def draw_run(folder: Path, title: str, best_epoch: int) -> None:
+    """Draw loss.png, accuracy.png and confusion.png from metrics.csv and confusion.csv."""
     with (folder / "metrics.csv").open() as file:
         rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    result = json.loads((folder / "result.json").read_text())
     for figure in ("loss", "accuracy"):
-        draw_curves(rows, figure, result["best_epoch"], result["title"], folder / f"{figure}.png")
+        draw_curves(rows, figure, best_epoch, title, folder / f"{figure}.png")
     with (folder / "confusion.csv").open() as file:
         header, *body = csv.reader(file)
     counts = np.array([[int(v) for v in row[1:]] for row in body])
-    draw_confusion(counts, header[1:], result["title"], folder / "confusion.png")
+    draw_confusion(counts, header[1:], title, folder / "confusion.png")
 
 
 def draw_curves(rows: list[dict[str, float]], figure: str, best: int, title: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from seedbed.engine.evaluate import Metrics
-from seedbed.files import write_atomically
+from seedbed.files import lock, write_atomically
 from seedbed.types import ImageData, UserError
 
 FORMAT_VERSION = 1
@@ -53,29 +54,64 @@ def make_folder(parent: Path, name: str) -> Path:
 def note_failure(sweep: Path, number: int, overrides: Sequence[str], swept: dict[str, str], message: str) -> None:
     """Record that a job of a sweep failed, in a folder of its own if it did not come so far as to have one."""
     own = sorted(sweep.glob(f"{number:03d}_*"))
-    record = Record(own[0] if own else make_folder(sweep, f"{number:03d}_failed"))
-    if not own:
-        record.write_json("overrides.json", {"overrides": list(overrides), "swept": swept})
-    record.write_json("result.json", {"status": "failed", "error": message})
-    record.close()
+    with Record(own[0] if own else make_folder(sweep, f"{number:03d}_failed")) as record:
+        if not (record.folder / "overrides.json").exists():
+            record.write_json("overrides.json", {"overrides": list(overrides), "swept": swept})
+        record.write_json("result.json", {"status": "failed", "error": message})
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short instead of ending the run: the files that count complain for themselves."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class Record:
     """Writes the files of one run.
 
     Args:
-        folder: the run folder, already made.
+        folder: the run folder, already made. It is this process's until `close`; what a killed run left
+            half-written in it is removed.
+
+    Raises:
+        UserError: another process works in the folder.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.handler = logging.FileHandler(folder / "train.log")
+        self.handler = _LogFile(folder / "train.log")
+        try:
+            lock(self.handler.stream)
+        except BlockingIOError:
+            self.handler.close()
+            raise UserError(f"{folder}: another process works in this run folder; wait for it or stop it") from None
+        for orphan in folder.glob(".*.tmp"):
+            orphan.unlink(missing_ok=True)
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger("seedbed").addHandler(self.handler)
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         logging.getLogger("seedbed").removeHandler(self.handler)
         self.handler.close()
+
+    def environment(self, facts: dict[str, Any], resumed: bool) -> None:
+        """environment.json: of the first start, and under `resumed` of those that went on with the run."""
+        path = self.folder / "environment.json"
+        if resumed and path.exists():
+            first = json.loads(path.read_text())
+            facts = {**first, "resumed": [*first.get("resumed", []), facts]}
+        self.write_json("environment.json", facts)
 
     def write(self, name: str, content: str | bytes) -> None:
         write_atomically(self.folder / name, content)

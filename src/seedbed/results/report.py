@@ -52,8 +52,9 @@ def leaderboard(folder: Path) -> str | None:
     found = []
     for path in sorted(folder.glob("*/result.json")):
         result = json.loads(path.read_text())
-        overrides = json.loads((path.parent / "overrides.json").read_text())
-        found.append((path.parent.name, result, overrides["swept"]))
+        overrides = path.parent / "overrides.json"
+        swept = json.loads(overrides.read_text())["swept"] if overrides.exists() else {}
+        found.append((path.parent.name, result, swept))
     if not found:
         return None
     key = lambda item: -(item[1].get("val", {}).get("accuracy", -1.0))  # noqa: E731

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from seedbed import config, experiment
-from seedbed.config import Settings
+from seedbed import build, config, experiment
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.engine import checkpoint, device
 from seedbed.engine.evaluate import measure, predict
@@ -19,27 +19,46 @@ from seedbed.types import RunResult, UserError
 log = logging.getLogger(__name__)
 
 
+# What decides which code runs and which places are read or written: never taken from a file.
+OWN_TO_THE_INSTALLATION = ("augment", "optimizer", "scheduler", "features")
+KEYS_OF_THE_FILE = ("model.mean", "model.std", "dataset.image_size")
+
+
 def run(request: experiment.Request) -> RunResult:
     """Test `checkpoint` on the test split of the data set that it was trained on.
 
-    The run's own configuration wins; what the user typed counts on top of it. Writes nothing.
+    The run's own configuration wins; what the user typed counts on top of it. Writes nothing but the store of
+    decoded images, where it is not there yet.
 
     Raises:
-        UserError: the file is no checkpoint of ours, or does not fit the data.
+        UserError: the file is no checkpoint of ours, asks for code or places that are not, or does not fit the data.
     """
-    path = Path(request.config["checkpoint"])
+    path = Path(request.config["checkpoint"]).expanduser()
     weights, facts = checkpoint.load_best(path)
+    for key, kind in (("config", dict), ("classes", list), ("channels", int), ("preprocess", dict)):
+        if not isinstance(facts.get(key), kind):
+            raise UserError(f"checkpoint: {path} does not say its {key}; it was not written by a run of seedbed")
+    for word in request.overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        if key in KEYS_OF_THE_FILE or key in OWN_TO_THE_INSTALLATION or key == "train":
+            raise UserError(f"{word}: says nothing to task=evaluate; a checkpoint brings size and normalisation along")
+    typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
+    _refuse_foreign(path, facts["config"], typed)
+    for group in OWN_TO_THE_INSTALLATION:
+        facts["config"][group] = request.config.get(group)
     settings = config.check(experiment.with_typed(facts["config"], request))
     device.require(settings.device.name)
-    _refuse_other_code(settings)
-    data = experiment.build_data(settings)
+    data = build.load_data(settings)
     if list(data.classes) != facts["classes"] or data.channels != facts["channels"]:
         raise UserError(
             f"{path}: was trained on {len(facts['classes'])} classes and {facts['channels']} channels; this data set "
             f"has {len(data.classes)} and {data.channels}, or other class names"
         )
-    preprocess = Preprocess(**facts["preprocess"])
-    model, on = experiment.build_model(settings, preprocess, data)
+    try:
+        preprocess = Preprocess(**facts["preprocess"])
+    except TypeError as error:
+        raise UserError(f"{path}: its preprocessing is not one that this seedbed knows ({error})") from error
+    model, on = build.make_model(settings, preprocess, data)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -55,24 +74,36 @@ def run(request: experiment.Request) -> RunResult:
     return RunResult("finished", str(path.parent), {"test": figures})
 
 
-def _refuse_other_code(settings: Settings) -> None:
-    """A checkpoint from elsewhere may name any callable: only a model and a data source, of plain values, are built."""
-    nodes = {"model": settings.model_node, "dataset": settings.dataset_node}
-    for group, node in nodes.items():
-        target = config.locate(node["_target_"], f"{group}._target_")
-        fits = isinstance(target, type) and (
-            issubclass(target, nn.Module) if group == "model" else hasattr(target, "listing")
-        )
-        if not fits or "_target_" in str([value for key, value in node.items() if key != "_target_"]):
-            raise UserError(f"checkpoint: its {group} is {node['_target_']}, which is no {group}; nothing was run")
+def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
+    """A checkpoint from elsewhere may name any callable and any address: ours alone are built, and none is fetched."""
+    if "${" in json.dumps(own):
+        raise UserError(f"{path}: its configuration holds ${{…}}, which would be evaluated; nothing was run")
+    for group in ("model", "dataset"):
+        if not isinstance(own.get(group), dict):
+            raise UserError(f"{path}: names no {group}; it was not written by a run of seedbed")
+        node = dict(own[group])
+        target = str(node.pop("_target_", None))
+        # Another class is fine where the user named it: model=mine on the command line.
+        if group not in typed and (
+            not target.startswith(f"seedbed.{_ROOMS[group]}.") or "_target_" in json.dumps(node)
+        ):
+            raise UserError(
+                f"{path}: its {group} is {target}, which is none of seedbed's; nothing was run. If it is yours, "
+                f"name it: {group}=…"
+            )
+    if "dataset" not in typed and "url" in own["dataset"]:
+        own["dataset"]["url"] = None
+
+
+_ROOMS = {"model": "models", "dataset": "data"}
 
 
 def _show(path: Path, figures: dict[str, float]) -> None:
     header = ("test", *(key for key in figures if key != "loss"), "loss")
     log.info("\n%s\n", table(header, [(str(path), *(f"{figures[key]:.4f}" for key in header[1:]))]))
     recorded = path.parent / "result.json"
-    if recorded.is_file():
-        expected = json.loads(recorded.read_text()).get("test", {})
+    expected = json.loads(recorded.read_text()).get("test") if recorded.is_file() else None
+    if expected:
         other = [
             f"{key} {expected[key]} recorded, {figures[key]} now" for key in expected if expected[key] != figures[key]
         ]

@@ -8,8 +8,11 @@ import logging
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from seedbed import experiment
+from seedbed.results.record import Record
 from seedbed.types import RunResult, UserError
 
 log = logging.getLogger(__name__)
@@ -23,38 +26,74 @@ def run(request: experiment.Request) -> RunResult:
     """
     if request.config.get("resume") is None:
         return experiment.train(request)
-    folder = Path(request.config["resume"])
+    folder = Path(request.config["resume"]).expanduser()
     if not (folder / "config.yaml").is_file():
         raise UserError(f"resume: {folder} is not a run folder (it holds no config.yaml)")
-    own = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    result = _result(folder)
+    with Record(folder) as record:
+        return _go_on(request, record)
+
+
+def _go_on(request: experiment.Request, record: Record) -> RunResult:
+    folder = record.folder
+    own, result, saved = (
+        _config(folder / "config.yaml"),
+        _json(folder / "result.json"),
+        _json(folder / "overrides.json"),
+    )
     wanted = experiment.with_typed(own, request)
     _refuse_changes(request, own, wanted)
-    # A run that stopped early stays stopped, whatever its number of epochs.
-    more = wanted["train"]["epochs"] > own["train"]["epochs"] and not result.get("stopped_early")
-    if result.get("status") == "finished" and not (more and (folder / "last.pt").is_file()):
-        log.info("%s is finished: nothing to go on with", folder)
-        return RunResult("finished", str(folder), result)
-    saved = json.loads((folder / "overrides.json").read_text())
+    if result.get("status") == "finished":
+        if wanted["train"]["epochs"] == own["train"]["epochs"]:
+            log.info("%s is finished: nothing to go on with", folder)
+            if not own["train"]["keep_last"]:
+                (folder / "last.pt").unlink(missing_ok=True)  # a kill just before the end left it
+            return RunResult("finished", str(folder), result)
+        # A run that stopped early stays stopped, whatever its number of epochs.
+        if result["stopped_early"] or not (folder / "last.pt").is_file():
+            why = "it stopped early" if result["stopped_early"] else "its last.pt was not kept (train.keep_last=true)"
+            raise UserError(f"train.epochs: {folder} is finished and cannot be made longer: {why}; start a new run")
     resumed = dataclasses.replace(
-        request, config=wanted, choices=saved["choices"], overrides=saved["overrides"], swept=saved["swept"]
+        request,
+        config=wanted,
+        choices=saved.get("choices", {}),
+        overrides=saved.get("overrides", []),
+        swept=saved.get("swept", {}),
     )
-    return experiment.train(resumed, folder)
+    return experiment.train(resumed, record)
 
 
-def _result(folder: Path) -> dict:
-    path = folder / "result.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+def _config(path: Path) -> dict:
+    try:
+        own = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, OmegaConfBaseException, YAMLError) as error:
+        raise UserError(f"{path}: not a readable configuration ({str(error).splitlines()[0]})") from error
+    if not isinstance(own, dict) or not isinstance(own.get("train"), dict) or "epochs" not in own["train"]:
+        raise UserError(f"{path}: not the configuration of a run")
+    return own
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{path}: not readable ({error})") from error
 
 
 def _refuse_changes(request: experiment.Request, own: dict, wanted: dict) -> None:
-    """Device and a larger number of epochs may differ from the run's own; anything else would be another run."""
+    """Device, the place of the images and a larger number of epochs may differ; anything else would be another run."""
     for word in request.overrides:
         key = word.partition("=")[0].lstrip("+~")
-        if key in (*experiment.NOT_OF_A_RUN, *experiment.PLACES, "device", "train.epochs") or key.startswith("device."):
+        if key in (
+            *experiment.NOT_OF_A_RUN,
+            *experiment.PLACES,
+            "device",
+            "dataset.root",
+            "train.epochs",
+        ) or key.startswith("device."):
             continue
         raise UserError(
-            f"{word}: a resumed run keeps its own settings; only device.* and a larger train.epochs may differ"
+            f"{word}: a resumed run keeps its own settings; only device.*, dataset.root and a larger train.epochs "
+            "may differ"
         )
     before, after = own["train"]["epochs"], wanted["train"]["epochs"]
     if after < before:

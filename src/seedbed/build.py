@@ -1,0 +1,95 @@
+"""From a checked configuration to its parts: data, preprocessing, model, schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import nn
+
+from seedbed import config
+from seedbed.config import Settings
+from seedbed.data import dataset
+from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
+from seedbed.engine import device
+from seedbed.types import ImageData, UserError
+
+
+def instance(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
+    """Instantiate a node that `config.check` has passed; a partial is completed by `supplied`."""
+    if node is None:
+        return None
+    try:
+        made = instantiate(dict(node), _convert_="all", **({} if node.get("_partial_") else supplied))
+        return made(**supplied) if node.get("_partial_") else made
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        if error.__cause__ is not None:
+            raise UserError(f"{node['_target_']}: {error.__cause__}") from error
+        raise
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{node['_target_']}: {error}") from error
+
+
+def load_data(settings: Settings) -> ImageData:
+    """The data set, stored at `stored_size`, or at the size that the model takes."""
+    own = settings.dataset
+    return dataset.load(
+        instance(settings.dataset_node, data_root=settings.root.data_root),
+        size=own.stored_size or image_size(settings),
+        val_fraction=own.val_fraction,
+        test_fraction=own.test_fraction,
+        split_seed=own.split_seed,
+        subset=own.subset,
+        on_bad_image=own.on_bad_image,
+        cache_root=settings.root.cache_root,
+    )
+
+
+def image_size(settings: Settings) -> int:
+    return settings.dataset.image_size or settings.model.image_size
+
+
+def make_preprocess(settings: Settings, data: ImageData) -> Preprocess:
+    """Size and normalisation of a model's input; what is null is measured on the training split."""
+    mean, std = settings.model.mean, settings.model.std
+    if mean is None or std is None:
+        measured = pixel_statistics(data.train)
+        mean, std = (m if given is None else given for given, m in zip((mean, std), measured, strict=True))
+    most = max(len(v) if isinstance(v, list) else 1 for v in (mean, std))
+    mean, std = (channel_numbers(v, max(most, data.channels)) for v in (mean, std))
+    allowed = {data.channels, 3 if data.channels == 1 else data.channels}
+    for name, value in (("mean", mean), ("std", std)):
+        if len(value) not in allowed or len(value) != len(mean):
+            raise UserError(
+                f"model.{name}: {len(value)} numbers for images of {data.channels} channels; give one number, or "
+                "one for each channel"
+            )
+    if min(std) <= 0:
+        raise UserError(f"model.std: expected positive numbers, got {list(std)}")
+    return Preprocess(image_size(settings), mean, std)
+
+
+def make_model(settings: Settings, preprocess: Preprocess, data: ImageData) -> tuple[nn.Module, device.Device]:
+    """The model, completed from the data, on the device that suits it."""
+    shape = (preprocess.channels(data.channels), preprocess.image_size, preprocess.image_size)
+    model = instance(settings.model_node, input_shape=shape, classes=len(data.classes))
+    if settings.train.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise UserError("train.batch_size: batch norm needs at least 2 images a batch, got 1")
+    own = settings.device
+    on = device.choose(own.name, own.precision, own.channels_last, own.threads, device.has_convolutions(model))
+    return on.place(model), on
+
+
+def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int) -> tuple[Any, bool]:
+    """The learning-rate schedule, and whether it advances with every batch: one that takes `total_steps` does."""
+    node = settings.scheduler_node
+    if node is None:
+        return None, False
+    target = config.locate(node["_target_"], "scheduler._target_")
+    by_batch = "total_steps" in config.parameters_of(target)[0]
+    return instance(node, optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch
