@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.data.decode import BadImage, decode, resize_arrays
+from seedbed.data.decode import BadImage, decode, decode_rows, reader, resize_arrays
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
@@ -57,3 +58,32 @@ def test_noise_is_a_bad_image_and_nothing_else():
 def test_what_is_no_image(content):
     with pytest.raises(BadImage):
         decode(content, 3, 8)
+
+
+def test_postscript_under_an_images_name_starts_no_interpreter(monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: pytest.fail("started Ghostscript"))
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    with pytest.raises(BadImage, match="not an image"):
+        decode(content, 3, 8)
+
+
+def test_a_damaged_or_lying_zip_entry_is_a_bad_image(tmp_path, monkeypatch):
+    monkeypatch.setattr("seedbed.data.decode.LARGEST_FILE", 10_000)
+    good = encoded(Image.new("RGB", (8, 8), "red"))
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {"a": good * 9, "b": b"\0" * 100_000, "c": good}.items():
+            archive.writestr(name, content)
+    raw = bytearray(path.read_bytes())
+    # The first entry's deflated bytes spoilt; the second's directory entry says that it is small.
+    raw[31:60] = b"\xff" * 29
+    at = raw.rindex(b"PK\x01\x02", 0, raw.rindex(b"PK\x01\x02"))
+    raw[at + 24 : at + 28] = (1000).to_bytes(4, "little")
+    path.write_bytes(raw)
+    rows = np.zeros((3, 3, 8, 8), np.uint8)
+    with reader(path) as read:
+        bad = decode_rows(read, ["a", "b", "c"], rows, 0)
+    assert set(bad) == {0, 1} and all(bad.values())
+    assert rows[2, 0].min() == 255

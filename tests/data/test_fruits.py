@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from seedbed.data.fruits import Fruits, arcs, series_and_frame
 from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
+from seedbed.types import UserError
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,14 @@ def test_the_real_zip_is_read_as_published():
     for part in (TRAIN, VAL, TEST):
         assert len(set(listing.labels[parts == part].tolist())) == 141
     assert 0.15 < (parts == TEST).mean() < 0.2
+
+
+def test_arcs_never_fall_back_on_a_random_split():
+    names = [f"Training/{c}/r0_{i}_100.jpg" for c in "ab" for i in range(40)]
+    labels, parts = np.repeat([0, 1], 40), np.zeros(80, np.int8)
+    source = object.__new__(Fruits)
+    source.split, source.margin = "arcs", 30
+    with pytest.raises(UserError, match="no rotation is long enough"):
+        source.assign(names, labels, parts, seed=0, test_fraction=0.2, val_fraction=0.1)
+    with pytest.raises(UserError, match=r"dataset\.margin"):
+        Fruits("nowhere", margin=-1)

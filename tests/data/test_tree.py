@@ -170,3 +170,29 @@ def test_the_real_cifar10_zip():
     listing = ImageTree("cifar10", data_root="x", root=str(data_file("cifar-10.zip")), channels=3).listing()
     assert listing.classes[:2] == ("airplane", "automobile") and len(listing.classes) == 10
     assert (listing.parts == TRAIN).sum() == 50_000 and (listing.parts == TEST).sum() == 10_000
+
+
+def test_what_a_killed_build_left_is_cleared(picture_tree, tmp_path):
+    root = picture_tree({f"{c}/{i}.png": 5 for c in "ab" for i in range(4)})
+    load(tree(root), tmp_path / "one")
+    (store,) = (tmp_path / "one/store").glob("folder-*[!k]")
+    orphan = tmp_path / f"two/store/.{store.name}.99999.abcd.tmp"
+    other = tmp_path / "two/store/.folder-8-another.1.abcd.tmp"
+    for folder in (orphan, other):
+        folder.mkdir(parents=True)
+        (folder / "images.npy").write_bytes(b"half")
+    load(tree(root), tmp_path / "two")
+    assert not orphan.exists() and other.exists(), "its own alone: another store may be under way"
+
+
+def test_a_link_that_goes_round_is_followed_once(picture_tree):
+    root = picture_tree({f"{c}/{i}.png": 5 for c in "ab" for i in range(2)})
+    (root / "a" / "up").symlink_to(root)
+    assert len(tree(root).files()) == 4
+
+
+def test_images_outside_any_split_are_counted_aloud(picture_tree, caplog):
+    root = picture_tree({"train/a/1.png": 1, "train/b/1.png": 2, "cars/1.png": 3})
+    with caplog.at_level("WARNING", "seedbed"):
+        tree(root).listing()
+    assert "1 of 3 images" in caplog.text and "cars/1.png" in caplog.text

@@ -47,12 +47,15 @@ def test_early_stopping_waits_for_its_patience():
     assert EarlyStopping("val_loss", None).update(1, float("nan"))
 
 
-def make_state(dropout: float = 0.3) -> State:
+def make_state(dropout: float = 0.3, one_cycle: bool = False) -> State:
     torch.manual_seed(0)
     model = MLP((1, 6, 6), 3, [16], dropout=dropout)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
-    return State(model, optimizer, schedule, EarlyStopping("val_accuracy", None))
+    if one_cycle:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=40)
+    else:
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+    return State(model, optimizer, schedule, EarlyStopping("val_accuracy", None), schedule_batches=one_cycle)
 
 
 def make_loaders():
@@ -78,19 +81,20 @@ def same(a, b) -> bool:
     ] == [{k: v for k, v in row.items() if k != "seconds"} for row in b.history]
 
 
+@pytest.mark.parametrize("one_cycle", [False, True])
 @pytest.mark.parametrize("steps", [1, 5, 10, 13, 27])
-def test_a_loop_stopped_at_any_step_goes_on_exactly(tmp_path, steps):
-    whole = make_state()
+def test_a_loop_stopped_at_any_step_goes_on_exactly(tmp_path, steps, one_cycle):
+    whole = make_state(one_cycle=one_cycle)
     list(run(whole))
     assert len(whole.history) == 4 and whole.history[-1]["train_accuracy"] > 0.5
 
     left = iter(range(steps))
-    stopped = make_state()
+    stopped = make_state(one_cycle=one_cycle)
     for state in run(stopped, stop=lambda: next(left, None) is None):
         checkpoint.save_last(tmp_path / "last.pt", state.state_dict())
         if state.step:
             break
-    resumed = make_state()
+    resumed = make_state(one_cycle=one_cycle)
     resumed.load_state_dict(checkpoint.load_last(tmp_path / "last.pt"))
     list(run(resumed))
     assert same(whole, resumed)
@@ -98,10 +102,44 @@ def test_a_loop_stopped_at_any_step_goes_on_exactly(tmp_path, steps):
     spoilt = checkpoint.load_last(tmp_path / "last.pt")
     for entry in spoilt["optimizer"]["state"].values():
         entry["exp_avg"].add_(0.1)
-    damaged = make_state()
+    damaged = make_state(one_cycle=one_cycle)
     damaged.load_state_dict(spoilt)
     list(run(damaged))
     assert not same(whole, damaged), "the comparison can fail"
+
+
+def test_moments_follow_their_weights_into_another_memory_format():
+    def step(model, optimizer):
+        torch.manual_seed(1)
+        model(torch.randn(4, 3, 6, 6)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def start(memory_format):
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 5, 3).to(memory_format=memory_format)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
+        return State(model, optimizer, None, EarlyStopping("val_accuracy", None))
+
+    whole, state = start(torch.channels_last), start(torch.channels_last)
+    for each in (whole, state):
+        step(each.model, each.optimizer)
+    other = start(torch.contiguous_format)
+    other.load_state_dict(state.state_dict())
+    for each in (whole, other):
+        step(each.model, each.optimizer)
+    torch.testing.assert_close(whole.model.weight, other.model.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_validation_loss_that_is_none_stops_before_it_is_kept():
+    state = make_state(dropout=0)
+    state.optimizer.param_groups[0]["lr"] = 1e38  # the last step of the epoch spoils the weights
+    train, val = make_loaders()
+    train.batch_size = train.samples  # one step an epoch: no later training loss can show it
+    with pytest.raises(NonFiniteLoss, match="validation loss became nan in epoch 1, step 1"):
+        list(fit(state, train, val, epochs=2, seed=0, classes=3, loss=nn.CrossEntropyLoss(),
+                 autocast=contextlib.nullcontext))  # fmt: skip
+    assert not state.best and not state.history
 
 
 def test_training_figures_are_means_over_samples():

@@ -37,10 +37,10 @@ class Fruits(ImageTree):
         split: Literal["official", "arcs"] = "official",
         margin: int = 3,
     ):
-        places = ("fruits-360.zip", "fruits-360", "fruits-360_100x100", "fruits-360-100x100.zip")
-        super().__init__("fruits", data_root, places, root, channels=3)
         if margin < 0:
             raise UserError(f"dataset.margin: expected a number >= 0, got {margin}")
+        places = ("fruits-360.zip", "fruits-360", "fruits-360_100x100", "fruits-360-100x100.zip")
+        super().__init__("fruits", data_root, places, root, channels=3)
         self.split = split
         self.margin = margin
 

@@ -1,0 +1,59 @@
+"""A checkpoint from elsewhere: seedbed's classes are built, and nothing else runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seedbed import experiment
+from seedbed.engine import checkpoint
+from seedbed.tasks import evaluate
+from seedbed.types import UserError
+
+MODEL = {"_target_": "seedbed.models.mlp.MLP", "_partial_": True, "widths": [4], "image_size": 8, "mean": 0.5,
+         "std": 0.5}  # fmt: skip
+DATASET = {"_target_": "seedbed.data.digits.Digits", "image_size": None}
+
+
+def offered(tmp_path: Path, **config) -> experiment.Request:
+    facts = {
+        "config": {"model": MODEL, "dataset": DATASET, **config}, "classes": ["a", "b"], "channels": 1,
+        "preprocess": {"image_size": 8, "mean": [0.5], "std": [0.5]},
+    }  # fmt: skip
+    path = tmp_path / "best.safetensors"
+    checkpoint.save_best(path, {"w": torch.ones(1)}, facts)
+    return experiment.Request({"checkpoint": str(path)}, {})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model": {**MODEL, "_target_": "os.system"}},
+        {"model": {**MODEL, "widths": {"_target_": "builtins.open", "file": "ran", "mode": "w"}}},
+        {"dataset": {**DATASET, "_target_": "builtins.open"}},
+        {"dataset": {**DATASET, "root": "${oc.env:HOME}"}},
+        {"dataset": {**DATASET, "root": '${oc.create:${oc.decode:"{_tar${x}_: builtins.open}"}}'}},
+        {"model": 3},
+    ],
+)
+def test_a_foreign_configuration_runs_nothing(tmp_path, monkeypatch, config):
+    monkeypatch.setattr("seedbed.build.instance", lambda *a, **k: pytest.fail("built something"))
+    monkeypatch.setattr("seedbed.config.locate", lambda *a: pytest.fail("imported something"))
+    with pytest.raises(UserError, match=r"nothing was run|names no model"):
+        evaluate.run(offered(tmp_path, **config))
+
+
+def test_addresses_of_a_file_are_not_fetched():
+    own = {"model": dict(MODEL), "dataset": {"_target_": "seedbed.data.idx.Idx", "url": "http://elsewhere"}}
+    evaluate._refuse_foreign(Path("x"), own, set())
+    assert own["dataset"]["url"] is None
+
+
+@pytest.mark.parametrize("word", ["model.mean=0.1", "dataset.image_size=64", "augment=flip", "train=smoke"])
+def test_what_would_be_ignored_is_refused(tmp_path, word):
+    request = offered(tmp_path)
+    request.overrides.append(word)
+    with pytest.raises(UserError, match="says nothing to task=evaluate"):
+        evaluate.run(request)
