@@ -19,7 +19,7 @@ def keep_compiler_out(optimizer: type[Optimizer]) -> None:
         wrapped = getattr(getattr(Optimizer, name, None), "__wrapped__", None)
         if wrapped is not None:
             wrapped.__dynamo_disable = wrapped  # what torch._disable_dynamo looks for before it imports
-    step = vars(optimizer).get("step")
+    step = getattr(optimizer, "step", None)
     if getattr(getattr(step, "__code__", None), "co_name", None) == "_use_grad":
         # It sets `differentiable` as the gradient mode; without that option it is `no_grad`.
         optimizer.step = torch.no_grad()(step.__wrapped__)
