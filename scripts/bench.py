@@ -1,11 +1,15 @@
-"""Measure an epoch of this project's loop against the usual way to write it, and against the floor.
+"""Measure this project against the usual way to write the same job.
 
     python scripts/bench.py epoch [--case mlp convnet resnet18] [--rounds 5] [--out FILE.md]
+    python scripts/bench.py features [--recipe dense original] [--data fashion_mnist] [--rounds 5] [--out FILE.md]
 
-The usual way is a Lightning job with torchvision's transforms and a DataLoader (usual_way.py), in float32. The floor
-is the same model and optimizer as ours, fed one constant batch. All run in turn, on the CPU; medians and the ratios
-of each round are written as a Markdown table under the machine's description. An epoch includes its training figures;
-validation is left out of all. Needs the bench extra: pip install -e '.[bench]'
+epoch: an epoch of our loop, against the usual way and against the floor. The usual way is a Lightning job with
+torchvision's transforms and a DataLoader (usual_way.py), in float32. The floor is the same model and optimizer as ours,
+fed one constant batch. All run in turn, on the CPU; medians and the ratios of each round are written as a Markdown
+table under the machine's description. An epoch includes its training figures; validation is left out of all. Needs the
+bench extra: pip install -e '.[bench]'
+
+features: extraction and encoding of a bag of words, against a loop over images (bench_features.py).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 BATCH = 100
 NATIVE_SIZE = {"fashion_mnist": 28, "cifar10": 32}
+RECIPES = ["dense", "original"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,11 @@ CASES = {
 
 
 def settings_of(case: Case, *more: str) -> Settings:
-    return config.check(OmegaConf.to_container(compose("config", [*case.overrides, *more]), resolve=True))
+    return composed(*case.overrides, *more)
+
+
+def composed(*overrides: str) -> Settings:
+    return config.check(OmegaConf.to_container(compose("config", list(overrides)), resolve=True))
 
 
 def load(settings: Settings, images: int) -> ImageData:
@@ -82,7 +91,7 @@ def load(settings: Settings, images: int) -> ImageData:
     rows = np.sort(np.random.default_rng(0).choice(data.train.index, images, replace=False))
     train = Split(data.train.images, data.train.labels, rows)
     val = Split(data.val.images, data.val.labels, data.val.index[:1])
-    return ImageData(train, val, data.test, classes=data.classes, names=data.names, skipped=data.skipped)
+    return replace(data, train=train, val=val)
 
 
 def stock(model: nn.Module) -> nn.Module:
@@ -110,7 +119,7 @@ class Ours:
         loader = partial(
             Loader, preprocess=preprocess, batch_size=BATCH, device=self.on.torch, channels_last=self.on.channels_last
         )
-        self.train = loader(data.train, seed=0, augment=build.instance(settings.augment_node))
+        self.train = loader(data.train, seed=0, augment=build.instance(settings.augment_node, "augment"))
         self.val = loader(data.val)
         self.constant = next(self.train.epoch())
 
@@ -139,8 +148,9 @@ class Ours:
 
 def _make(settings: Settings, preprocess: Preprocess, data: ImageData) -> tuple[State, Device]:
     randomness.seed_torch(0, 0, randomness.WEIGHTS)
-    model, on = build.make_model(settings, preprocess, data)
-    optimizer = build.instance(settings.optimizer_node, params=model.parameters())
+    shape = build.input_shape(data, preprocess)
+    model, on = build.make_model(settings, shape, len(data.classes))
+    optimizer = build.instance(settings.optimizer_node, "optimizer", params=model.parameters())
     return State(model, optimizer, None, EarlyStopping("val_accuracy", None)), on
 
 
@@ -164,7 +174,7 @@ def make_usual(case: Case, settings: Settings, data: ImageData) -> usual_way.Job
 
 
 def _optimizer(settings: Settings, parameters: object) -> torch.optim.Optimizer:
-    return build.instance(settings.optimizer_node, params=parameters)
+    return build.instance(settings.optimizer_node, "optimizer", params=parameters)
 
 
 def measure(case: Case, rounds: int) -> Result:
@@ -198,17 +208,25 @@ def say(text: str) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["epoch"])
-    parser.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, help="training images; default 55,000 for mlp, else 5,000")
-    parser.add_argument("--data", choices=list(NATIVE_SIZE), help="of convnet (fashion_mnist) and resnet18 (cifar10)")
-    parser.add_argument("--force-bf16", action="store_true", help="measure bfloat16 where the CPU is slow at it, too")
-    parser.add_argument("--out", type=Path, help="write the table to this file, too, after every case")
+    what = parser.add_subparsers(dest="what", required=True)
+    epoch = what.add_parser("epoch", help="an epoch of training")
+    epoch.add_argument("--case", nargs="+", choices=list(CASES), default=list(CASES))
+    epoch.add_argument("--images", type=int, help="training images; default 55,000 for mlp, else 5,000")
+    epoch.add_argument("--data", choices=list(NATIVE_SIZE), help="of convnet (fashion_mnist) and resnet18 (cifar10)")
+    epoch.add_argument("--force-bf16", action="store_true", help="measure bfloat16 where the CPU is slow at it, too")
+    features = what.add_parser("features", help="extraction and encoding of a bag of words")
+    features.add_argument("--recipe", nargs="+", choices=RECIPES, default=RECIPES, help="of conf/features")
+    features.add_argument("--images", type=int, default=2000, help="training images; default 2,000")
+    features.add_argument("--data", choices=["fashion_mnist", "fruits"], default="fashion_mnist")
+    for one in (epoch, features):
+        one.add_argument("--rounds", type=int, default=5)
+        one.add_argument("--out", type=Path, help="write the table to this file, too, after every case")
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
-    if arguments.images is not None and (arguments.images < BATCH or arguments.images % BATCH):
+    if arguments.images is not None and arguments.images < 1:
+        parser.error("--images: at least 1")
+    if arguments.what == "epoch" and (arguments.images or 0) % BATCH:
         parser.error(f"--images: a multiple of {BATCH}, so that all batches are alike")
     return arguments
 
@@ -230,29 +248,49 @@ def chosen(arguments: argparse.Namespace) -> tuple[list[Case], list[str]]:
     return cases, notes
 
 
-def main() -> None:
-    arguments = parse()
+def epochs(arguments: argparse.Namespace) -> Iterator[str]:
+    """The report after every case."""
     try:
         import usual_way
     except ModuleNotFoundError as error:
         if error.name not in ("lightning", "torchmetrics"):
             raise
-        sys.exit("error: lightning is missing; install the bench extra: pip install -e '.[bench]'")
+        raise UserError("lightning is missing; install the bench extra: pip install -e '.[bench]'") from error
     usual_way.hush()
     cases, notes = chosen(arguments)
     results: list[Result] = []
+    for case in cases:
+        results.append(measure(case, arguments.rounds))
+        yield report(results, BATCH, arguments.rounds, notes)
+
+
+def features(arguments: argparse.Namespace) -> Iterator[str]:
+    """The report after every recipe."""
+    import bench_features
+
+    results = []
+    for recipe in arguments.recipe:
+        # The model brings a recipe and the images' size along.
+        settings = composed("model=features_mlp", f"features={recipe}", f"dataset={arguments.data}", "device=cpu")
+        train = load(settings, arguments.images).train
+        bag, images = build.make_features(settings).words["hog"], train.images[train.index]
+        results.append(bench_features.measure(recipe, arguments.data, bag, images, arguments.rounds, say))
+        yield bench_features.report(results, arguments.rounds)
+
+
+def main() -> None:
+    arguments = parse()
+    table = ""
     try:
         with initialize_config_dir(str(cli.conf_folder()), version_base="1.3"):
-            for case in cases:
-                results.append(measure(case, arguments.rounds))
+            for table in {"epoch": epochs, "features": features}[arguments.what](arguments):
                 if arguments.out:
-                    arguments.out.write_text(report(results, BATCH, arguments.rounds, notes))
+                    arguments.out.write_text(table)
     except UserError as error:
         sys.exit(f"error: {error}")
     finally:
         # A case that fails late should not cost the hours of those before it.
-        if results:
-            print(report(results, BATCH, arguments.rounds, notes), end="")
+        print(table, end="")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ class Result:
     floor: dict[str, list[float]] = field(default_factory=dict)
 
 
-def describe_machine() -> str:
+def describe_machine(*packages: str) -> str:
+    """The processor, and the versions of these distributions."""
     facts = {}
     if Path("/proc/cpuinfo").exists():
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -43,8 +44,8 @@ def describe_machine() -> str:
     return "\n".join([
         f"- CPU: {facts.get('model name') or platform.processor() or platform.machine()}; {cores} cores, "
         f"{torch.get_num_threads()} threads; " + ", ".join(f"{k} {'yes' if v else 'no'}" for k, v in has.items()),
-        f"- torch {torch.__version__}, torchvision {version('torchvision')}, lightning {version('lightning')}"
-        f", Python {platform.python_version()}, {platform.system()}",
+        f"- {', '.join(f'{package} {version(package)}' for package in packages)}, Python "
+        f"{platform.python_version()}, {platform.system()}",
     ])  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def report(results: list[Result], batch: int, rounds: int, notes: list[str]) -> 
         for r in results
     )
     return "\n".join([
-        describe_machine(),
+        describe_machine("torch", "torchvision", "lightning"),
         f"- batch {batch}; {rounds} round{'s' * (rounds > 1)} in turn after a warm-up; medians; ratios are those of "
         "each round (lowest to highest)",
         "- the usual way: Lightning, torchvision's transforms image by image, DataLoader; float32, contiguous; the "

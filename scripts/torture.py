@@ -106,8 +106,8 @@ def kill_at(process: subprocess.Popen, place: Path, moment: float, after_folder:
     return killed
 
 
-def trial(number: int, seed: int, root: Path, references: dict[str, tuple[dict, Timing]]) -> tuple[str, str]:
-    """One run killed at least once. Returns where it was killed, and "" or what differed."""
+def trial(number: int, seed: int, root: Path, references: dict[str, tuple[dict, Timing]]) -> tuple[list[str], str]:
+    """One run killed, perhaps more than once. Returns where each time, and "" or what differed."""
     dice = random.Random(f"{seed} {number}")
     model = list(RUNS)[number % len(RUNS)]
     expected, timing = references[model]
@@ -126,7 +126,7 @@ def trial(number: int, seed: int, root: Path, references: dict[str, tuple[dict, 
         else:
             killed = process.wait() != 0
             if killed:
-                return "", f"a run failed: see {place / 'terminal.log'}"
+                return [], f"a run failed: see {place / 'terminal.log'}"
         if not killed:
             break
         kills += 1
@@ -138,9 +138,9 @@ def trial(number: int, seed: int, root: Path, references: dict[str, tuple[dict, 
     different = [name for name in expected if found[name] != expected[name]]
     orphans = [str(p) for p in (*folder.glob(".*"), *(place / "cache").rglob("*.tmp"))]
     if different or orphans:
-        return f"{model} {', '.join(phases)}", f"trial {number} differs in {', '.join(different + orphans)}: {place}"
+        return phases, f"trial {number} differs in {', '.join(different + orphans)}: {place}"
     shutil.rmtree(place)
-    return f"{model} {', then '.join(phases) or 'not in time'}", ""
+    return [f"{model} {phase}" for phase in phases], ""
 
 
 def control(root: Path, cache: Path, expected: dict) -> list[str]:
@@ -190,14 +190,14 @@ def main() -> int:
         jobs = [pool.submit(trial, n, options.seed, root, references) for n in range(options.trials)]
         for number, job in enumerate(jobs, 1):
             phases, failure = job.result()
-            where[phases] += 1
+            where.update(phases)
             if failure:
                 failures.append(failure)
                 print(failure, flush=True)
             if number % 10 == 0:
                 print(f"{number} of {options.trials}, {len(failures)} different", flush=True)
     for phases, count in sorted(where.items()):
-        print(f"  {count:4d} killed {phases}")
+        print(f"  {count:4d} kills: {phases}")
     print(f"{options.trials - len(failures)} of {options.trials} identical")
     if not failures and different:
         shutil.rmtree(root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from hydra.errors import InstantiationException
@@ -17,9 +17,12 @@ from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
 from seedbed.engine import device
 from seedbed.types import ImageData, UserError
 
+if TYPE_CHECKING:
+    from seedbed.features.pipeline import FeaturePipeline
 
-def instance(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
-    """Instantiate a node that `config.check` has passed; a partial is completed by `supplied`."""
+
+def instance(node: Mapping[str, Any] | None, group: str, **supplied: Any) -> Any:
+    """Instantiate a group's node that `config.check` has passed; a partial is completed by `supplied`."""
     if node is None:
         return None
     try:
@@ -29,17 +32,17 @@ def instance(node: Mapping[str, Any] | None, **supplied: Any) -> Any:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         if error.__cause__ is not None:
-            raise UserError(f"{node['_target_']}: {error.__cause__}") from error
+            raise UserError(f"{group} ({node['_target_']}): {error.__cause__}") from error
         raise
     except (ValueError, TypeError) as error:
-        raise UserError(f"{node['_target_']}: {error}") from error
+        raise UserError(f"{group} ({node['_target_']}): {error}") from error
 
 
 def load_data(settings: Settings) -> ImageData:
     """The data set, stored at `stored_size`, or at the size that the model takes."""
     own = settings.dataset
     return dataset.load(
-        instance(settings.dataset_node, data_root=settings.root.data_root),
+        instance(settings.dataset_node, "dataset", data_root=settings.root.data_root),
         size=own.stored_size or image_size(settings),
         val_fraction=own.val_fraction,
         test_fraction=own.test_fraction,
@@ -74,10 +77,32 @@ def make_preprocess(settings: Settings, data: ImageData) -> Preprocess:
     return Preprocess(image_size(settings), mean, std)
 
 
-def make_model(settings: Settings, preprocess: Preprocess, data: ImageData) -> tuple[nn.Module, device.Device]:
+def make_features(settings: Settings) -> FeaturePipeline | None:
+    """The pipeline that stands before the model, not fitted, or None for a model of pixels."""
+    if settings.features_node is None:
+        return None
+    if settings.augment_node.get("steps"):
+        raise UserError("augment: features are extracted once, from images as they are; use augment=none")
+    from seedbed.features.pipeline import (
+        FeaturePipeline,  # OpenCV and scikit-learn: half a second for those who need it
+    )
+
+    pipeline = instance(settings.features_node, "features")
+    if not isinstance(pipeline, FeaturePipeline):
+        raise UserError(f"features._target_: expected a FeaturePipeline, got {settings.features_node['_target_']}")
+    return pipeline
+
+
+def input_shape(data: ImageData, preprocess: Preprocess | None) -> tuple[int, ...]:
+    """Shape of one sample as the model gets it; without `preprocess`, a vector of features."""
+    if preprocess is None:
+        return data.train.images.shape[1:]
+    return preprocess.channels(data.channels), preprocess.image_size, preprocess.image_size
+
+
+def make_model(settings: Settings, shape: tuple[int, ...], classes: int) -> tuple[nn.Module, device.Device]:
     """The model, completed from the data, on the device that suits it."""
-    shape = (preprocess.channels(data.channels), preprocess.image_size, preprocess.image_size)
-    model = instance(settings.model_node, input_shape=shape, classes=len(data.classes))
+    model = instance(settings.model_node, "model", input_shape=shape, classes=classes)
     if settings.train.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         raise UserError("train.batch_size: batch norm needs at least 2 images a batch, got 1")
     own = settings.device
@@ -92,4 +117,4 @@ def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: i
         return None, False
     target = config.locate(node["_target_"], "scheduler._target_")
     by_batch = "total_steps" in config.parameters_of(target)[0]
-    return instance(node, optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch
+    return instance(node, "scheduler", optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch

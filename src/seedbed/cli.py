@@ -5,12 +5,14 @@ Nothing here imports torch: `--help` and `--cfg job` answer at once.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
 import secrets
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +45,18 @@ def main() -> int:
     _log_to_terminal()
     wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"))
     # Hydra would print its own account of a mistake and leave; ours names the nearest spelling and the way out.
+    before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        return _run_hydra()
+        with _quiet_usage():
+            return _run_hydra()
     except KeyboardInterrupt:
         return 130
+    except SystemExit as error:
+        if not error.code:
+            return 0
+        flags = " ".join(word for word in words if word.startswith("-"))
+        _complain(f"{flags}: no such flag, or one that lacks its value; see --help")
     except Exception as error:
         from seedbed.mistakes import explain
 
@@ -55,7 +64,24 @@ def main() -> int:
         if message is None or wants_traceback:
             raise
         _complain(message)
+    finally:
+        os.environ.update({"HYDRA_FULL_ERROR": before} if before is not None else {})
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
     return 1
+
+
+@contextlib.contextmanager
+def _quiet_usage() -> Iterator[None]:
+    """Hold back argparse's page of usage for a wrong flag: ours is one line."""
+    from argparse import ArgumentParser
+
+    error = ArgumentParser.error
+    ArgumentParser.error = lambda self, message: sys.exit(2)
+    try:
+        yield
+    finally:
+        ArgumentParser.error = error
 
 
 def _complain(message: object) -> None:
@@ -101,6 +127,7 @@ def _run_hydra() -> int:
 
 def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
     from omegaconf import MissingMandatoryValue, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from seedbed.experiment import Request
 
@@ -109,6 +136,8 @@ def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
     except MissingMandatoryValue as error:
         key = getattr(error, "full_key", None) or "a key"
         raise UserError(f"{key}: must be given, as {key}=…") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or 'a key'}: {str(error).strip().splitlines()[0]}") from error
     places = [(config, key) for key in ("data_root", "output_root", "cache_root")] + [(config.get("dataset"), "root")]
     for holder, key in places:
         # A shell leaves the ~ of KEY=~/path as it is.

@@ -95,6 +95,7 @@ class Settings:
     device: DeviceSettings
     train: TrainSettings
     dataset_node: dict
+    features_node: dict | None
     model_node: dict
     augment_node: dict
     optimizer_node: dict
@@ -105,6 +106,7 @@ class Settings:
 # would say the same fact twice.
 SUPPLIED = {
     "dataset": ("data_root",),
+    "features": (),
     "model": ("input_shape", "classes"),
     "augment": (),
     "optimizer": ("params",),
@@ -127,8 +129,6 @@ def check(config: Mapping[str, Any]) -> Settings:
     for key in config:
         if key not in (*groups, *root_keys, "task", "resume", "checkpoint"):
             raise UserError(f"{key}: no such key{nearest(key, [*groups, *root_keys])}")
-    if config.get("features") is not None:
-        raise UserError("features: only `none` exists yet")
     settings = {
         "root": _scalars(RootSettings, {k: config[k] for k in root_keys if k in config}, ""),
         "device": _scalars(DeviceSettings, config["device"], "device."),
@@ -139,11 +139,11 @@ def check(config: Mapping[str, Any]) -> Settings:
         node = config[group]
         settings[group] = _scalars(schema, {k: v for k, v in node.items() if k in own}, f"{group}.")
         settings[f"{group}_node"] = {k: v for k, v in node.items() if k not in own}
-    for group in ("augment", "optimizer", "scheduler"):
+    for group in ("features", "augment", "optimizer", "scheduler"):
         settings[f"{group}_node"] = config[group]
     for group, supplied in SUPPLIED.items():
         node = settings[f"{group}_node"]
-        if node is None and group == "scheduler":
+        if node is None and group in ("features", "scheduler"):
             continue
         _check_node(node, group, supplied, needs_target=True)
     return Settings(**settings)
@@ -277,7 +277,11 @@ def accepts(value: Any, annotation: Any) -> bool:
     kind = origin or annotation
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return isinstance(value, Mapping) and (
-            len(args) < 2 or "_target_" in value or all(accepts(v, args[1]) for v in value.values())
+            # Values that are objects are checked one by one, each under its own name.
+            len(args) < 2
+            or "_target_" in value
+            or _holds_objects(annotation)
+            or all(accepts(v, args[1]) for v in value.values())
         )
     if kind is tuple and args and args[-1] is not Ellipsis:
         return _is_list(value) and len(value) == len(args) and all(map(accepts, value, args))
@@ -313,6 +317,8 @@ def describe(annotation: Any) -> str:
     if origin in (list, Sequence, Iterable, Collection, tuple):
         inner = dict.fromkeys(describe(a) for a in args if a is not Ellipsis)
         return f"a list of {' and '.join(inner)}" if inner else "a list"
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return "a group of keys"
     return getattr(annotation, "__name__", str(annotation))
 
 

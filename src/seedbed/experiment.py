@@ -60,6 +60,7 @@ class Request:
 
 
 NOT_OF_A_RUN = ("task", "checkpoint", "resume")
+FEATURES = "features."  # before the names of a feature pipeline's arrays in best.safetensors
 PLACES = ("data_root", "output_root", "cache_root")
 
 
@@ -92,19 +93,26 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     settings = config.check(request.config)
     own, seed = settings.train, settings.root.seed
     device.require(settings.device.name)
-    data = build.load_data(settings)
-    augment: Chain = build.instance(settings.augment_node)
-    augment.sizes(data.train.images.shape[-1])
-    preprocess = build.make_preprocess(settings, data)
+    pipeline = build.make_features(settings)
+    data = images = build.load_data(settings)
+    augment: Chain = build.instance(settings.augment_node, "augment")
+    augment.sizes(images.train.images.shape[-1])
+    preprocess = shown = build.make_preprocess(settings, images)
+    learned: dict[str, torch.Tensor] = {}
+    if pipeline:
+        from seedbed.features.cached import extract
+
+        data, preprocess = extract(pipeline, images, settings.features_node, settings.root.cache_root), None
+        learned = {f"{FEATURES}{name}": torch.from_numpy(array) for name, array in pipeline.arrays().items()}
     randomness.seed_torch(seed, 0, randomness.WEIGHTS)
-    model, on = build.make_model(settings, preprocess, data)
+    model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
 
     loader = partial(Loader, preprocess=preprocess, device=on.torch, channels_last=on.channels_last)
     train_loader = loader(data.train, batch_size=own.batch_size, seed=seed, augment=augment)
     val_loader = loader(data.val, batch_size=own.eval_batch_size)
     if not settings.device.compile:
         startup.keep_compiler_out(config.locate(settings.optimizer_node["_target_"], "optimizer._target_"))
-    optimizer = build.instance(settings.optimizer_node, params=model.parameters())
+    optimizer = build.instance(settings.optimizer_node, "optimizer", params=model.parameters())
     schedule, by_batch = build.make_schedule(settings, optimizer, own.epochs * len(train_loader))
     state = State(model, optimizer, schedule, EarlyStopping(own.monitor, own.patience), by_batch)
     if resumed:
@@ -115,8 +123,8 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
         "config": {k: v for k, v in request.config.items() if k not in (*PLACES, *NOT_OF_A_RUN[1:], "name")},
         "choices": dict(request.choices),
         "classes": data.classes,
-        "channels": data.channels,
-        "preprocess": asdict(preprocess),
+        "channels": images.channels,
+        "preprocess": asdict(preprocess) if preprocess else None,
     }
 
     def keep() -> None:
@@ -125,14 +133,17 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
         if state.step == 0:
             record.history(state.history)
             if state.improved:
-                checkpoint.save_best(record.folder / "best.safetensors", state.best, facts)
+                checkpoint.save_best(record.folder / "best.safetensors", {**state.best, **learned}, facts)
 
     with resumed or Record(_new_folder(request, settings)) as record:
         try:
-            _describe(record, request, on, data, train_loader, bool(resumed))
+            seen = train_loader if preprocess else loader(
+                images.train, preprocess=shown, batch_size=own.batch_size, seed=seed
+            )  # fmt: skip
+            _describe(record, request, on, images, seen, bool(resumed))
             if state.history:
                 record.history(state.history)
-                checkpoint.save_best(record.folder / "best.safetensors", state.best, facts)
+                checkpoint.save_best(record.folder / "best.safetensors", {**state.best, **learned}, facts)
             counts = ", ".join(f"{len(s):,} {name}" for name, s in data.splits.items())
             log.info("%s, seed %d: %s images; %s parameters; %s", request.title, seed, counts,
                      f"{count_parameters(model):,}", on)  # fmt: skip
@@ -170,12 +181,16 @@ def _restore(state: State, folder: Path, data: ImageData) -> None:
         log.info("%s holds no checkpoint yet: it begins anew", folder)
         return
     saved = checkpoint.load_last(path)
-    if saved.get("data") != data.fingerprint:
+    if "data" not in saved:
+        raise UserError(f"{path}: not a checkpoint that seedbed wrote")
+    if saved["data"] != data.fingerprint:
         raise UserError(f"resume: the images or their splits are not those that {folder} began with; start a new run")
     try:
         state.load_state_dict(saved)
     except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{path}: does not fit the run that {folder / 'config.yaml'} describes ({error})") from error
+        raise UserError(
+            f"{path}: does not fit the run that {folder / 'config.yaml'} describes ({checkpoint.in_short(error)})"
+        ) from error
 
 
 def _new_folder(request: Request, settings: Settings) -> Path:

@@ -1,9 +1,12 @@
-"""Whole files or none: written under a temporary name in the same folder, flushed, renamed. Locks on files."""
+"""Whole files and folders or none: made under a temporary name beside the place, flushed, renamed. Locks on files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -47,3 +50,36 @@ def lock(file: IO, wait: bool = False) -> bool:
     except OSError:  # a file system without locks
         return False
     return True
+
+
+def make_once(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make a folder of files that a killed or a second process cannot spoil, unless it is there.
+
+    It is filled under a private name and renamed. A lock saves a second process the same work; where there are none,
+    both do it and the first one's stays.
+
+    Args:
+        fill: writes the files into the private folder that it is given.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("a") as file:
+        if lock(file, wait=True):
+            # Whoever began these is gone: it held the lock that is now ours.
+            for orphan in folder.parent.glob(f".{folder.name}.*.tmp"):
+                shutil.rmtree(orphan, ignore_errors=True)
+        if folder.is_dir():
+            return
+        private = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+        private.mkdir()
+        try:
+            fill(private)
+            for path in private.iterdir():
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())
+            try:
+                private.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(private, ignore_errors=True)

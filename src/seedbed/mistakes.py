@@ -20,7 +20,9 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
-    if isinstance(error, SystemExit) or not isinstance(error, HydraException | OmegaConfBaseException | OSError):
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return _no_option(words, conf)
+    if not isinstance(error, HydraException | OmegaConfBaseException | OSError):
         return None
     if isinstance(error, OverrideParseException):
         return _grammar(error.override)
@@ -29,6 +31,9 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else None
     text = str(error).strip()
+    match = re.match(r"Error merging override (\S+?)=", text)
+    if match:
+        return f"{match[1]}: expected a group of keys; name one below it, {match[1]}.KEY=VALUE"
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
         return _unknown_key(match[1], words, conf)
@@ -48,13 +53,25 @@ def _grammar(override: str) -> str:
 
 
 def _missing(error: Any, conf: Path) -> str:
-    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    parts = (error.missing_cfg_file or "").split("/")
+    # experiment/orignal/mlp: the group is what exists of it, the option what follows.
+    known = next((n for n in range(len(parts) - 1, 0, -1) if conf.joinpath(*parts[:n]).is_dir()), 0)
+    group, option = "/".join(parts[:known]), "/".join(parts[known:])
     folder = conf / group
-    if not folder.is_dir() or not group:
+    if not group:
         groups = sorted(f.name for f in conf.iterdir() if f.is_dir())
         return f"{error.missing_cfg_file}: no such group{nearest(group, groups)} (groups: {', '.join(groups)})"
     options = options_of(folder)
     return f"{group}={option}: no such option{nearest(option, options)} ({group} has: {', '.join(options)})"
+
+
+def _no_option(words: Sequence[str], conf: Path) -> str:
+    """A group was given something that cannot be an option's name, such as a number or null."""
+    for word in words:
+        group, _, option = word.lstrip("+~").partition("=")
+        if (conf / group).is_dir() and group and option not in options_of(conf / group):
+            return f"{word}: expected an option of {group} ({group} has: {', '.join(options_of(conf / group))})"
+    return "a group was given something that is no option's name; see --help"
 
 
 def options_of(folder: Path) -> list[str]:

@@ -44,6 +44,7 @@ class ImageData:
         classes: class names in label order.
         names: one name an image (its path in the source), row by row of `train.images`.
         fingerprint: changes with the classes, the images' names and labels, and the splits.
+        store: changes with the images' content and size.
         skipped: unreadable images that were left out, as `name: reason`.
     """
 
@@ -53,6 +54,7 @@ class ImageData:
     classes: tuple[str, ...]
     names: Sequence[str]
     fingerprint: str
+    store: str
     skipped: tuple[str, ...] = ()
 
     @property

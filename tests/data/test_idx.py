@@ -111,6 +111,6 @@ def test_the_real_fashion_mnist():
     folder = fashion_mnist_folder()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         tree = OmegaConf.to_container(compose("config", [f"dataset.root={folder}"]), resolve=True)
-    listing = build.instance(config.check(tree).dataset_node, data_root="x").listing()
+    listing = build.instance(config.check(tree).dataset_node, "dataset", data_root="x").listing()
     assert listing.images.shape == (70_000, 1, 28, 28)
     assert np.bincount(listing.labels[:60_000]).tolist() == [6000] * 10

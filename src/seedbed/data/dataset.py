@@ -67,4 +67,7 @@ def load(
     digest = hashlib.sha256("\0".join([*store.classes, *store.names]).encode("utf-8", "surrogateescape"))
     for array in (labels, train, val, test):
         digest.update(array.astype(np.int64).tobytes())
-    return ImageData(*splits, classes=store.classes, names=store.names, fingerprint=digest.hexdigest(), skipped=skipped)
+    return ImageData(
+        *splits, classes=store.classes, names=store.names, fingerprint=digest.hexdigest(), store=store.key,
+        skipped=skipped,
+    )  # fmt: skip

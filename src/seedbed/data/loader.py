@@ -76,7 +76,7 @@ class Loader:
 
     Args:
         split: where the images are.
-        preprocess: size and normalisation.
+        preprocess: size and normalisation of images; None: the split holds vectors of features, ready to use.
         seed: shuffles each epoch and draws augmentation by (seed, epoch); None keeps the split's order.
         augment: the chain for training images.
         channels_last: memory format of the batches.
@@ -85,7 +85,7 @@ class Loader:
     def __init__(
         self,
         split: Split,
-        preprocess: Preprocess,
+        preprocess: Preprocess | None,
         *,
         batch_size: int,
         device: torch.device,
@@ -101,7 +101,7 @@ class Loader:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.samples = len(split)
         self.images, self.rows = _place(split, device)
-        self.constants = preprocess.constants(device)
+        self.constants = preprocess.constants(device) if preprocess else None
         self.targets = torch.from_numpy(split.targets).to(device)
 
     def __len__(self) -> int:
@@ -124,8 +124,9 @@ class Loader:
             if parameters:
                 own = {k: {p: v[samples] for p, v in values.items()} for k, values in parameters.items()}
                 images = self.augment.apply(images, own)
-            x = self.preprocess(images, self.constants).contiguous(memory_format=self.memory_format)
-            yield x, self.targets[samples]
+            if self.preprocess:
+                images = self.preprocess(images, self.constants).contiguous(memory_format=self.memory_format)
+            yield images, self.targets[samples]
 
     def first(self, n: int) -> Batch:
         """The first `n` samples of epoch 0, or as many as there are."""

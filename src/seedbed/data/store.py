@@ -12,8 +12,6 @@ import json
 import logging
 import os
 import re
-import secrets
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from tqdm import tqdm
 
 from seedbed.data.decode import decode_all, is_colour, resize_arrays
 from seedbed.data.source import Listing, Source
-from seedbed.files import lock
+from seedbed.files import make_once
 from seedbed.types import UserError
 
 FORMAT_VERSION = 1
@@ -34,7 +32,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Store:
-    """Decoded images: uint8 `[N, C, S, S]` memory map, int64 labels, int8 parts, names, and what was unreadable."""
+    """Decoded images: uint8 `[N, C, S, S]` memory map, int64 labels, int8 parts, names, what was unreadable,
+    and a key that changes with the images."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -42,9 +41,13 @@ class Store:
     names: list[str]
     classes: tuple[str, ...]
     bad: dict[int, str]
+    key: str
 
 
-def default_cache() -> Path:
+def cache_folder(cache_root: str | None) -> Path:
+    """Where stores are kept; `cache_root` None: in the user's cache directory."""
+    if cache_root:
+        return Path(cache_root).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seedbed"
 
 
@@ -59,21 +62,12 @@ def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: 
     Raises:
         UserError: an image is unreadable and `on_bad_image` is fail, or the cache cannot be written.
     """
-    root = Path(cache_root).expanduser() if cache_root else default_cache()
+    root = cache_folder(cache_root)
     key = hashlib.sha256(f"{FORMAT_VERSION} {source.fingerprint()} {size}".encode()).hexdigest()[:16]
     folder = root / "store" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', source.name)}-{size}-{key}"
     if not folder.is_dir():
-        with _cache_errors(folder.parent):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")) as alone:
-            if alone:
-                # Whoever began these is gone: it held the lock that is now ours.
-                for orphan in folder.parent.glob(f".{folder.name}.*.tmp"):
-                    shutil.rmtree(orphan, ignore_errors=True)
-            if not folder.is_dir():
-                listing = _list(source)
-                with _cache_errors(folder.parent):
-                    _build(source.name, listing, size, folder)
+        with cache_errors(folder.parent):
+            make_once(folder, lambda private: _build(source, size, private))
     store = _read(folder)
     if store.bad and on_bad_image == "fail":
         row, reason = next(iter(sorted(store.bad.items())))
@@ -95,6 +89,7 @@ def _read(folder: Path) -> Store:
         facts["names"],
         tuple(facts["classes"]),
         {int(row): reason for row, reason in facts["bad"].items()},
+        folder.name,
     )
 
 
@@ -106,43 +101,31 @@ def _list(source: Source) -> Listing:
 
 
 @contextlib.contextmanager
-def _cache_errors(folder: Path) -> Iterator[None]:
+def cache_errors(folder: Path) -> Iterator[None]:
+    """Failures to write below the cache as one message that says what to do."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"cache_root: cannot keep decoded images in {folder}: {error.strerror or error}; "
-            "set cache_root (or SEEDBED_CACHE) to a place with room that can be written"
+            f"cache_root: cannot keep anything in {folder}: {error.strerror or error}; set cache_root (or "
+            "SEEDBED_CACHE) to a place with room that can be written"
         ) from error
 
 
-def _build(name: str, listing: Listing, size: int, folder: Path) -> None:
+def _build(source: Source, size: int, private: Path) -> None:
     started = time.perf_counter()
-    private = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    private.mkdir()
-    try:
-        bad = _fill(private / "images.npy", listing, size, name)
-        np.save(private / "labels.npy", listing.labels)
-        np.save(private / "parts.npy", listing.parts)
-        facts = {
-            "format_version": FORMAT_VERSION,
-            "source": name,
-            "classes": listing.classes,
-            "bad": bad,
-            "names": list(listing.names),
-        }
-        (private / "store.json").write_text(json.dumps(facts))
-        for path in private.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        try:
-            private.rename(folder)
-        except OSError:
-            # Another process may have been faster where locks do not work: its store is as good.
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+    listing = _list(source)
+    bad = _fill(private / "images.npy", listing, size, source.name)
+    np.save(private / "labels.npy", listing.labels)
+    np.save(private / "parts.npy", listing.parts)
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "source": source.name,
+        "classes": listing.classes,
+        "bad": bad,
+        "names": list(listing.names),
+    }
+    (private / "store.json").write_text(json.dumps(facts))
     log.info("decoded %s images in %.1f s", f"{len(listing.labels):,}", time.perf_counter() - started)
 
 
@@ -162,12 +145,3 @@ def _fill(path: Path, listing: Listing, size: int, name: str) -> dict[int, str]:
     log.info("decoding %s images of %s, once", f"{n:,}", name)
     with tqdm(total=n, desc=f"decoding {name}", unit=" images", disable=not sys.stderr.isatty()) as bar:
         return decode_all(listing.container, listing.names, path, bar.update)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold the lock at `path`; yields whether it keeps others out."""
-    with _cache_errors(path.parent):
-        file = path.open("a")
-    with file:
-        yield lock(file, wait=True)

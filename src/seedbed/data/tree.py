@@ -9,7 +9,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
@@ -100,14 +100,14 @@ class ImageTree:
                 "%s: %d of %d images lie in no class folder of a split and are left out, such as %s",
                 self.container, len(names) - len(kept), len(names), stray,
             )  # fmt: skip
+        if self.container.is_dir():
+            self._refuse_empty_classes(names)
         classes = tuple(sorted({found[i][1] for i in kept}))
         if len(classes) < 2:
             raise UserError(
                 f"{self.container}: expected one folder a class, at least two of them, with or without "
                 f"train/ val/ test/ above; found {', '.join(classes) or 'no class folders'}"
             )
-        if self.container.is_dir():
-            self._refuse_empty_classes(names)
         number = {c: i for i, c in enumerate(classes)}
         labels = np.array([number[found[i][1]] for i in kept], np.int64)
         parts = np.array([found[i][0] for i in kept], np.int8)
@@ -215,7 +215,11 @@ def walk_zip(path: Path) -> Iterable[tuple[str, str]]:
         name = entry.filename
         if name.endswith("/"):
             continue
-        if name.startswith(("/", "\\")) or ".." in PurePosixPath(name.replace("\\", "/")).parts:
+        if (
+            name.startswith(("/", "\\"))
+            or PureWindowsPath(name).drive
+            or ".." in PurePosixPath(name.replace("\\", "/")).parts
+        ):
             raise UserError(f"{path}: the entry {name!r} leaves the archive's root; this zip is not to be trusted")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UserError(f"{path}: the entry {name!r} is a link; pack the image itself")

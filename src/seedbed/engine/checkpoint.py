@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,19 @@ def load_last(path: Path) -> dict:
         UserError: missing, damaged, not ours, or of another format version.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is no checkpoint, said by the exception too
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: is not there; a run can be resumed from its first finished epoch on") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a readable seedbed checkpoint ({_first_line(error)})") from error
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load the file unsafely.
+        raise UserError(
+            f"{path}: not a readable seedbed checkpoint: it holds something other than tensors and plain values; "
+            "nothing of it was run"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a readable seedbed checkpoint ({in_short(error)})") from error
     if not isinstance(state, dict) or "format_version" not in state:
         raise UserError(f"{path}: not a checkpoint that seedbed wrote")
     _check_version(path, state["format_version"])
@@ -71,7 +80,7 @@ def load_best(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         facts = json.loads(text) if text else None
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"checkpoint: {path} is not a readable safetensors file ({_first_line(error)})") from error
+        raise UserError(f"checkpoint: {path} is not a readable safetensors file ({in_short(error)})") from error
     if not isinstance(facts, dict):
         raise UserError(f"checkpoint: {path} holds weights, but not what seedbed saves beside them")
     _check_version(path, facts.get("format_version"))
@@ -83,5 +92,6 @@ def _check_version(path: Path, found: Any) -> None:
         raise UserError(f"{path}: has format version {found}, this seedbed reads {FORMAT_VERSION}")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def in_short(error: Exception) -> str:
+    """An exception's text on one line, for a message."""
+    return " ".join((str(error).strip() or type(error).__name__).split())[:200]

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from seedbed import build, config, experiment
+from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.engine import checkpoint, device
 from seedbed.engine.evaluate import measure, predict
+from seedbed.experiment import FEATURES
 from seedbed.results.report import table
-from seedbed.types import RunResult, UserError
+from seedbed.types import ImageData, RunResult, Split, UserError
 
 log = logging.getLogger(__name__)
 
 
 # What decides which code runs and which places are read or written: never taken from a file.
-OWN_TO_THE_INSTALLATION = ("augment", "optimizer", "scheduler", "features")
+OWN_TO_THE_INSTALLATION = ("augment", "optimizer", "scheduler")
 KEYS_OF_THE_FILE = ("model.mean", "model.std", "dataset.image_size")
 
 
@@ -35,12 +40,17 @@ def run(request: experiment.Request) -> RunResult:
     """
     path = Path(request.config["checkpoint"]).expanduser()
     weights, facts = checkpoint.load_best(path)
-    for key, kind in (("config", dict), ("classes", list), ("channels", int), ("preprocess", dict)):
+    for key, kind in (("config", dict), ("classes", list), ("channels", int), ("preprocess", dict | None)):
         if not isinstance(facts.get(key), kind):
             raise UserError(f"checkpoint: {path} does not say its {key}; it was not written by a run of seedbed")
     for word in request.overrides:
         key = word.partition("=")[0].lstrip("+~")
-        if key in KEYS_OF_THE_FILE or key in OWN_TO_THE_INSTALLATION or key == "train":
+        if (
+            key in KEYS_OF_THE_FILE
+            or key.partition(".")[0] == "features"
+            or key in OWN_TO_THE_INSTALLATION
+            or key == "train"
+        ):
             raise UserError(f"{word}: says nothing to task=evaluate; a checkpoint brings size and normalisation along")
     typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
     _refuse_foreign(path, facts["config"], typed)
@@ -55,16 +65,21 @@ def run(request: experiment.Request) -> RunResult:
             f"has {len(data.classes)} and {data.channels}, or other class names"
         )
     try:
-        preprocess = Preprocess(**facts["preprocess"])
+        preprocess = Preprocess(**facts["preprocess"]) if facts["preprocess"] else None
     except TypeError as error:
         raise UserError(f"{path}: its preprocessing is not one that this seedbed knows ({error})") from error
-    model, on = build.make_model(settings, preprocess, data)
+    test = data.test
+    learned = {k.removeprefix(FEATURES): weights.pop(k).numpy() for k in list(weights) if k.startswith(FEATURES)}
+    if preprocess is None:
+        test = _features(settings, learned, data)
+    shape = build.input_shape(replace(data, train=test), preprocess)
+    model, on = build.make_model(settings, shape, len(data.classes))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{path}: its weights do not fit the model it names: {error}") from error
+        raise UserError(f"{path}: its weights do not fit the model it names: {checkpoint.in_short(error)}") from error
     loader = Loader(
-        data.test, preprocess, batch_size=settings.train.eval_batch_size, device=on.torch,
+        test, preprocess, batch_size=settings.train.eval_batch_size, device=on.torch,
         channels_last=on.channels_last,
     )  # fmt: skip
     loss = nn.CrossEntropyLoss(label_smoothing=settings.train.label_smoothing)
@@ -74,28 +89,45 @@ def run(request: experiment.Request) -> RunResult:
     return RunResult("finished", str(path.parent), {"test": figures})
 
 
+def _features(settings: Settings, learned: dict[str, np.ndarray], data: ImageData) -> Split:
+    """The test split as vectors of features, by what the file holds of the pipeline."""
+    pipeline = build.make_features(settings)
+    if pipeline is None:
+        raise UserError("checkpoint: says nothing of its input; it was not written by a run of seedbed")
+    samples = pipeline.restore(learned).transform(data.test.images[data.test.index])
+    return Split(samples, data.test.targets, np.arange(len(samples)))
+
+
 def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
     """A checkpoint from elsewhere may name any callable and any address: ours alone are built, and none is fetched."""
     if "${" in json.dumps(own):
         raise UserError(f"{path}: its configuration holds ${{…}}, which would be evaluated; nothing was run")
-    for group in ("model", "dataset"):
+    for group, room in _ROOMS.items():
+        if own.get(group) is None and group == "features":
+            continue
         if not isinstance(own.get(group), dict):
             raise UserError(f"{path}: names no {group}; it was not written by a run of seedbed")
-        node = dict(own[group])
-        target = str(node.pop("_target_", None))
         # Another class is fine where the user named it: model=mine on the command line.
-        if group not in typed and (
-            not target.startswith(f"seedbed.{_ROOMS[group]}.") or "_target_" in json.dumps(node)
-        ):
+        foreign = [t for t in _targets(own[group]) if not t.startswith(f"seedbed.{room}.")]
+        if group not in typed and (foreign or "_target_" not in own[group]):
             raise UserError(
-                f"{path}: its {group} is {target}, which is none of seedbed's; nothing was run. If it is yours, "
-                f"name it: {group}=…"
+                f"{path}: its {group} is {foreign[0] if foreign else None}, which is none of seedbed's; nothing was "
+                f"run. If it is yours, name it: {group}=…"
             )
     if "dataset" not in typed and "url" in own["dataset"]:
         own["dataset"]["url"] = None
 
 
-_ROOMS = {"model": "models", "dataset": "data"}
+def _targets(node: Any) -> Iterator[str]:
+    """Every `_target_` in a node and below it."""
+    below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict) and "_target_" in node:
+        yield str(node["_target_"])
+    for child in below:
+        yield from _targets(child)
+
+
+_ROOMS = {"model": "models", "dataset": "data", "features": "features"}
 
 
 def _show(path: Path, figures: dict[str, float]) -> None:

@@ -74,9 +74,12 @@ def _config(path: Path) -> dict:
 
 def _json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
+        facts = json.loads(path.read_text()) if path.is_file() else {}
     except ValueError as error:
         raise UserError(f"{path}: not readable ({error})") from error
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: not written by a run of seedbed")
+    return facts
 
 
 def _refuse_changes(request: experiment.Request, own: dict, wanted: dict) -> None:

@@ -1,0 +1,216 @@
+"""Local descriptors: gradients round ORB's key points (the report's), or on a dense grid; colours on a dense grid.
+
+Each class is stateless and takes uint8 images `[N, C, H, W]`; a chunk of images is the work of one thread (OpenCV
+frees the interpreter while it computes).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from seedbed.types import UserError
+
+CHUNK = 256
+CELLS, BINS = 2, 8  # HoG of 2 x 2 cells with 8 orientations: 32 numbers (report, section 1)
+cv2.setNumThreads(1)  # the chunks are what runs in parallel
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Descriptors of `N` images, those of an image one after another.
+
+    Attributes:
+        values: float32 `[M, D]`.
+        positions: float32 `[M, 2]`, x and y of each patch's centre, as shares of the image's side in `[0, 1)`.
+        counts: int64 `[N]`, descriptors of each image; at least 1.
+        found: bool `[N]`, whether they stand at key points; a dense grid always is.
+    """
+
+    values: np.ndarray
+    positions: np.ndarray
+    counts: np.ndarray
+    found: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def images(self) -> np.ndarray:
+        """int64 `[M]`: the image of each descriptor."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+
+def join(parts: list[Descriptors]) -> Descriptors:
+    return Descriptors(*(np.concatenate([getattr(p, f) for p in parts]) for f in Descriptors.__dataclass_fields__))
+
+
+class Descriptor(BaseEstimator):
+    """What the descriptors share: chunks of images over the cores."""
+
+    def describe(self, images: np.ndarray) -> Descriptors:
+        """uint8 `[N, C, H, W]` -> their descriptors.
+
+        Raises:
+            UserError: a patch is larger than the images.
+        """
+        chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+        with ThreadPoolExecutor(cores()) as pool:
+            return join(list(pool.map(self.describe_chunk, chunks)))
+
+    def _refuse(self, shape: tuple[int, ...]) -> None:
+        size = min(shape[2:])
+        if not 2 <= self.patch <= size:
+            raise UserError(f"features: a patch of {self.patch} pixels on images of {size}; choose one of 2 to {size}")
+
+    def describe_chunk(self, images: np.ndarray) -> Descriptors:
+        """The same for a few images, in one thread."""
+        raise NotImplementedError
+
+
+class OrbHog(Descriptor):
+    """HoG of a patch round each ORB key point; HoG of the whole image where there is none (report, section 1).
+
+    Args:
+        threshold: of ORB's FAST detector, in grey levels.
+        patch: side of the described patch in pixels.
+        size: side to which images are resized before detection; None: as they are.
+        key_points: the most that are kept of an image.
+        whole: side to which an image without key points is resized.
+    """
+
+    def __init__(
+        self, threshold: int = 25, patch: int = 16, size: int | None = None, key_points: int = 500, whole: int = 64
+    ):
+        self.threshold = threshold
+        self.patch = patch
+        self.size = size
+        self.key_points = key_points
+        self.whole = whole
+
+    def describe_chunk(self, images: np.ndarray) -> Descriptors:
+        self._refuse(images.shape)
+        find, patch_hog, whole_hog = self.detector(self.size or images.shape[-1]), hog(self.patch), hog(self.whole)
+        half = self.patch // 2
+        values, positions, counts, found = [], [], [], []
+        for image in images:
+            grey = resized(to_grey(image), self.size)
+            points = find(grey)
+            found.append(bool(points))
+            if points:
+                bordered = cv2.copyMakeBorder(grey, half, half, half, half, cv2.BORDER_REFLECT_101)
+                corners = [(round(x), round(y)) for x, y in points]
+                own = patch_hog.compute(bordered, locations=corners)
+                places = np.array(points, np.float32) / grey.shape[0]
+            else:
+                own = whole_hog.compute(resized(grey, self.whole))
+                places = np.full((1, 2), 0.5, np.float32)
+            values.append(own.reshape(len(places), -1))
+            positions.append(places)
+            counts.append(len(places))
+        return Descriptors(
+            np.concatenate(values), np.concatenate(positions), np.array(counts), np.array(found, dtype=bool)
+        )
+
+    def detector(self, size: int) -> Callable[[np.ndarray], list[tuple[float, float]]]:
+        """A function from a grey image of this size to its key points `(x, y)`, strongest first.
+
+        ORB's own patch and edge of 31 pixels leave no room on a small image: they shrink with it.
+        """
+        edge = max(2, min(31, size // 8))
+        orb = cv2.ORB_create(
+            nfeatures=self.key_points, edgeThreshold=edge, patchSize=max(2, edge), fastThreshold=self.threshold,
+            nlevels=8 if size >= 64 else 3,
+        )  # fmt: skip
+        return lambda grey: [
+            p.pt for p in sorted(orb.detect(grey, None), key=lambda p: (-p.response, p.pt))[: self.key_points]
+        ]
+
+
+class DenseHog(Descriptor):
+    """HoG of every patch of a regular grid.
+
+    Args:
+        patch: side of a patch in pixels, even.
+        stride: distance of neighbouring patches.
+    """
+
+    def __init__(self, patch: int = 12, stride: int = 2):
+        self.patch = patch
+        self.stride = stride
+
+    def describe_chunk(self, images: np.ndarray) -> Descriptors:
+        self._refuse(images.shape)
+        describe, stride = hog(self.patch), (self.stride, self.stride)
+        values = np.stack([describe.compute(to_grey(image), winStride=stride) for image in images])
+        return on_grid(values, images.shape, self.patch, self.stride)
+
+
+class DenseColour(Descriptor):
+    """Mean colour (CIE Lab, each channel in about [-1, 1]) of the 2 x 2 cells of every patch of a regular grid.
+
+    Args:
+        patch: side of a patch in pixels, even.
+        stride: distance of neighbouring patches.
+    """
+
+    def __init__(self, patch: int = 8, stride: int = 4):
+        self.patch = patch
+        self.stride = stride
+
+    def _refuse(self, shape: tuple[int, ...]) -> None:
+        super()._refuse(shape)
+        if shape[1] != 3:
+            raise UserError("features: colour words need colour images; leave features.words.colour out")
+
+    def describe_chunk(self, images: np.ndarray) -> Descriptors:
+        self._refuse(images.shape)
+        cell = self.patch // CELLS
+        values = []
+        for image in images:
+            lab = cv2.cvtColor(image.transpose(1, 2, 0).astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+            lab = (lab - (50, 0, 0)).astype(np.float32) / (50, 100, 100)
+            means = cv2.boxFilter(lab.astype(np.float32), -1, (cell, cell), anchor=(0, 0))
+            steps = np.arange(0, image.shape[-1] - self.patch + 1, self.stride)
+            corners = [means[np.ix_(steps + dy, steps + dx)] for dy in (0, cell) for dx in (0, cell)]
+            values.append(np.concatenate(corners, -1))
+        return on_grid(np.stack(values), images.shape, self.patch, self.stride)
+
+
+def on_grid(values: np.ndarray, shape: tuple[int, ...], patch: int, stride: int) -> Descriptors:
+    """Values of all patches, image by image and row by row, with their places on the grid."""
+    n, _, height, width = shape
+    ys, xs = ((np.arange(0, side - patch + 1, stride) + patch / 2) / side for side in (height, width))
+    grid = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2).astype(np.float32)
+    values = values.reshape(n * len(grid), -1).astype(np.float32)
+    return Descriptors(values, np.tile(grid, (n, 1)), np.full(n, len(grid)), np.ones(n, dtype=bool))
+
+
+def hog(side: int) -> cv2.HOGDescriptor:
+    """HoG of one square: 2 x 2 cells with 8 orientations, one block; 32 numbers of length 1 (0 on a flat patch)."""
+    cell = side // CELLS
+    window = (cell * CELLS, cell * CELLS)
+    return cv2.HOGDescriptor(window, window, (cell, cell), (cell, cell), BINS)
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """uint8 `[C, H, W]` -> uint8 `[H, W]`."""
+    return (
+        np.ascontiguousarray(image[0])
+        if len(image) == 1
+        else cv2.cvtColor(image.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY)
+    )
+
+
+def resized(grey: np.ndarray, size: int | None) -> np.ndarray:
+    return grey if size in (None, grey.shape[0]) else cv2.resize(grey, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,75 @@
+"""Selection of features by the importance that a random forest gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_selection import SelectorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from seedbed.types import UserError
+
+
+class ForestSelection(SelectorMixin, BaseEstimator):
+    """Keeps the features that matter most to a random forest, in one stage or several (report, section 1).
+
+    Args:
+        sizes: features left after each stage, descending; the forest of a stage sees what the one before has left.
+        trees: of each forest.
+        samples: images that each forest learns from, drawn at random; None: all.
+        random_state: seed.
+
+    Attributes:
+        kept_: int64 `[sizes[-1]]`, ascending: indices of the kept features.
+        importances_: float64 `[F]`: those of the first stage's forest.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int] = (64,), trees: int = 100, samples: int | None = None, random_state: int | None = 0
+    ):
+        self.sizes = sizes
+        self.trees = trees
+        self.samples = samples
+        self.random_state = random_state
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> ForestSelection:
+        """Args: X: `[N, F]`; y: labels `[N]`.
+
+        Raises:
+            UserError: more features are to be kept than there are.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        sizes = [*self.sizes]
+        if not sizes or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1:
+            raise UserError(f"features.selection.sizes: expected descending positive numbers, got {sizes}")
+        if sizes[0] > X.shape[1]:
+            raise UserError(
+                f"features.selection.sizes: cannot keep {sizes[0]} of {X.shape[1]} features; choose fewer, or a larger "
+                "vocabulary"
+            )
+        rng = np.random.default_rng(self.random_state)
+        kept = np.arange(X.shape[1])
+        for stage, size in enumerate(sizes):
+            rows = slice(None)
+            if self.samples is not None and self.samples < len(X):
+                rows = np.sort(rng.choice(len(X), self.samples, replace=False))
+            forest = RandomForestClassifier(
+                self.trees, n_jobs=-1, random_state=int(rng.integers(2**31)), min_samples_leaf=2
+            )
+            importances = forest.fit(X[rows][:, kept], y[rows]).feature_importances_
+            if stage == 0:
+                self.importances_ = importances
+            kept = np.sort(kept[np.argsort(-importances, kind="stable")[:size]])
+        self.kept_ = kept
+        return self
+
+    def _get_support_mask(self) -> np.ndarray:
+        check_is_fitted(self)
+        mask = np.zeros(self.n_features_in_, dtype=bool)
+        mask[self.kept_] = True
+        return mask

@@ -1,0 +1,152 @@
+"""Mistakes in what is typed: keys, options, values, targets and keywords. Each is one message, before any work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from bad_input import CACHE, Door, left, one_message, refused
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module")
+def door():
+    with Door() as door:
+        yield door
+
+
+RANGES = [
+    (f"{key}={value}", (key, ">= 1", value))
+    for key in ("train.epochs", "train.batch_size", "train.eval_batch_size", "dataset.subset")
+    for value in ("0", "-1")
+]
+# Each in a process of its own.
+CASES = [
+    ("trian.epochs=3", ("trian.epochs: no such key", "train.epochs")),
+    ("+nonsense=1", ("nonsense: no such key",)),
+    ("model=convnt", ("model=convnt: no such option", "'convnet'", "convnet, features_mlp, mlp, resnet18")),
+    ("train.epochs=ten", ("train.epochs: expected a whole number", "'ten'")),
+    ("augment.steps=[1]", ("augment.steps: expected a group",)),
+    ("train=null", ("train",)),
+    ("device.threads=0", ("device.threads: expected a number >= 1", "0")),
+    ("model._target_=seedbed.models.mlp.MPL", ("model._target_", "no 'MPL'; did you mean 'MLP'")),
+    ("+model._traget_=x", ("model._traget_: no such key", "'_target_'")),
+    ("+model.dropuot=0.1", ("model.dropuot", "MLP takes no 'dropuot'; did you mean 'dropout'")),
+    ("resume=nowhere", ("resume: nowhere is not a run folder",)),
+    ("--nonsense", ("--nonsense", "--help")),
+    ("~model", ("model",)),
+]  # fmt: skip
+# These share one.
+MORE = [
+    ("optimizer.lrr=1", ("optimizer.lrr: no such key", "'optimizer.lr'")),
+    ("modle=mlp", ("modle: no such key", "'model'")),
+    ("nonsense=1", ("nonsense: no such key",)),
+    ("+train.nonsense=1", ("train.nonsense: no such key",)),
+    ("dataset=fashion_minst", ("dataset=fashion_minst: no such option", "'fashion_mnist'", "cifar10, ", "fruits")),
+    ("augment=flipcrop", ("'flip_crop'", "flip, flip_crop, none, original")),
+    ("experiment=orignal/fashion_mnist_mlp", ("no such option", "original/fashion_mnist_mlp")),
+    ("train.epochs=null", ("train.epochs: expected a whole number", "None")),
+    ("optimizer.lr=fast", ("optimizer.lr: expected a number", "'fast'")),
+    ("optimizer.betas=[0.9]", ("optimizer.betas: expected a list of", "[0.9]")),
+    ("seed=1.5", ("seed: expected a whole number", "1.5")),
+    ("seed=-1", ("seed: expected a number >= 0", "-1")),
+    ("augment.steps=nonsense", ("augment.steps: expected a group", "'nonsense'")),
+    ("+augment.steps.flip=3", ("augment.steps.flip: expected a group with a _target_", "3")),
+    ("+augment.steps.flip._target_=seedbed.data.augment.Flip", ("augment.steps.flip._target_", "no 'Flip'")),
+    ("model=3", ("model",)),
+    ("device.name=gpu", ("device.name: expected auto or cpu or cuda", "'gpu'")),
+    *RANGES,
+    ("train.patience=-1", ("train.patience: expected a number >= 1", "-1")),
+    ("dataset.val_fraction=1.5", ("dataset.val_fraction: expected a number >= 0 and < 1", "1.5")),
+    ("dataset.val_fraction=0", ("dataset.val_fraction",)),
+    ("optimizer.lr=-1", ("optimizer", "-1")),
+    ("model.widths=[0]", ("model", "0")),
+    ("model.std=0", ("model.std: expected positive numbers", "0")),
+    ("model._target_=seedbed.modles.mlp.MLP", ("model._target_", "cannot import 'seedbed.modles.mlp'")),
+    ("optimizer._target_=torch.optim.Adamm", ("optimizer._target_", "no 'Adamm'; did you mean 'Adam'")),
+    ("train.epochs", ("'train.epochs'", "KEY=VALUE")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "names"), CASES, ids=[word for word, _ in CASES])
+def test_a_mistake_is_one_message(seedbed, tmp_path, word, names):
+    refused(seedbed, tmp_path, "dataset=digits", word, names=names)
+
+
+@pytest.mark.parametrize(("word", "names"), MORE, ids=[word for word, _ in MORE])
+def test_another_mistake_is_one_message(door, tmp_path, word, names):
+    refused(door.into(tmp_path), tmp_path, "dataset=digits", word, names=names)
+
+
+def test_a_misspelt_keyword_of_a_class_that_is_not_ours(seedbed, tmp_path):
+    names = ("optimizer.momentun", "torch.optim.SGD takes no 'momentun'; did you mean 'momentum'")
+    refused(seedbed, tmp_path, "dataset=digits", "optimizer=sgd", "+optimizer.momentun=0.9", names=names)
+
+
+def test_a_path_hydra_cannot_take_and_the_quoting_shown(seedbed, tmp_path, picture_tree):
+    name = "my photo (1).jpg"
+    root = picture_tree({f"train/{c}/{i}.png": 9 * i for c in "ab" for i in range(12)}, root=name)
+    words = ("dataset=folder", "train.epochs=1", "device.threads=1")
+    message = refused(seedbed, tmp_path, *words, f"dataset.root={name}", names=("two pairs of quotes", name))
+    (shown,) = re.findall(r"'dataset\.root=\"[^']*\"'", message)
+    done = seedbed(*words, *shlex.split(shown), cwd=root.parent, SEEDBED_CACHE=str(tmp_path / CACHE)).check()
+    assert done.result["status"] == "finished"
+
+
+KEYS = [
+    "seed", "name", "data_root", "output_root", "cache_root", "dataset", "dataset.root", "dataset.subset", "model",
+    "dataset.val_fraction", "dataset._target_", "dataset.channels", "model.widths", "model.dropout", "model._target_",
+    "model.mean", "model._partial_", "augment", "augment.steps", "augment.steps.flip", "optimizer", "optimizer.lr",
+    "optimizer.betas", "scheduler", "scheduler.factor", "scheduler._target_", "device", "device.threads", "train",
+    "train.epochs", "train.patience", "train.monitor", "features", "task", "resume", "checkpoint", "experiment",
+]  # fmt: skip
+VALUES = [
+    "", "null", "true", "-1", "0", "1.5", "1e400", "nan", "ten", "[]", "[1,2]", "{}", "{a:1}", "${seed}", "${nowhere}",
+    "${oc.env:NOWHERE}", "???", "none", "digits", "folder", "mlp", "cuda", "smoke", "'a b'", "../..", "os.system", ".",
+]  # fmt: skip
+
+
+@st.composite
+def overrides(draw) -> str:
+    """A real key, perhaps spoilt, with any text for a value."""
+    key = draw(st.sampled_from(KEYS))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(key)))
+        put = draw(st.sampled_from(["", ".", "_", "@", "=", " ", "/", "é", "x"]))
+        key = key[:at] + put + key[at + draw(st.integers(0, 1)) :]
+    text = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
+    value = draw(st.sampled_from(VALUES) | st.from_regex(r"[\w.,:$\[\]{}'\"()=-]{0,10}", fullmatch=True) | text)
+    return (
+        draw(st.sampled_from(["", "", "", "+", "++", "~"])) + key + draw(st.sampled_from(["=", "=", "=", ""])) + value
+    )
+
+
+# Whatever was typed before, these come after it: the data set is nowhere, so nothing is ever trained.
+NOWHERE = ("dataset=fruits", "dataset.root=/nowhere/at/all", "task=train")
+
+
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(words=st.lists(overrides(), min_size=1, max_size=3))
+@example(words=["name=${nowhere}"])
+@example(words=["seed=???"])
+@example(words=["train.epochs=${oc.env:NOWHERE}"])
+@example(words=["model._target_=[]"])
+@example(words=["+model.image_size.x=1"])
+@example(words=["features=none"])
+@example(words=["dataset._target_=builtins.exit"])
+@example(words=["hydra.run.dir=${nowhere}"])
+def test_whatever_is_typed_is_answered(door, tmp_path_factory, words):
+    folder = tmp_path_factory.getbasetemp() / "whatever"
+    folder.mkdir(exist_ok=True)
+    done = door.into(folder)(*words, *NOWHERE)
+    assert done.code in (0, 1) and left(folder) == set(), (words, done)
+    if done.code == 1:
+        one_message(done)
+
+
+def test_several_mistakes_are_still_one_message(seedbed):
+    one_message(seedbed("modle=x", "train.epochs=ten", "model=nothing"), "no such")
