@@ -140,7 +140,7 @@ def trial(number: int, seed: int, root: Path, references: dict[str, tuple[dict, 
     if different or orphans:
         return phases, f"trial {number} differs in {', '.join(different + orphans)}: {place}"
     shutil.rmtree(place)
-    return [f"{model} {phase}" for phase in phases], ""
+    return [f"{model} {moment}" for moment in phases], ""
 
 
 def control(root: Path, cache: Path, expected: dict) -> list[str]:

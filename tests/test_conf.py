@@ -48,11 +48,27 @@ def test_every_option_says_what_it_is(group, option):
 def test_every_model_ends_in_one_logit_a_class(model, shape):
     import torch
 
-    from seedbed.experiment import build
+    from seedbed.build import instance
 
     settings = config.check(composed(f"model={model}"))
-    net = build(settings.model_node, input_shape=shape, classes=7).eval()
+    net = instance(settings.model_node, "model", input_shape=shape, classes=7).eval()
     assert net(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("features", [o for g, o in OPTIONS if g == "features" and o != "none"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_feature_pipeline_gives_finite_numbers(features, channels):
+    import numpy as np
+
+    from seedbed.build import make_features
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, channels, 28, 28), dtype=np.uint8), np.arange(60) % 3
+    tree = composed("model=features_mlp", f"features={features}")
+    tree["features"]["selection"].update(sizes=[8, 5], trees=3)
+    pipeline = make_features(config.check(tree))
+    out = pipeline.fit(images, labels).transform(images[:7])
+    assert out.shape == (7, 5) and np.isfinite(out).all()
 
 
 @pytest.mark.parametrize("augment", [o for g, o in OPTIONS if g == "augment"])
@@ -60,9 +76,9 @@ def test_every_augmentation_keeps_type_and_shape(augment):
     import numpy as np
     import torch
 
-    from seedbed.experiment import build
+    from seedbed.build import instance
 
-    chain = build(config.check(composed(f"augment={augment}")).augment_node)
+    chain = instance(config.check(composed(f"augment={augment}")).augment_node, "augment")
     images = torch.randint(0, 256, (5, 3, 20, 20), dtype=torch.uint8)
     drawn = chain.draw(np.random.default_rng(0), 5, 20)
     out = chain.apply(images, {k: {p: torch.from_numpy(v) for p, v in s.items()} for k, s in drawn.items()})
@@ -74,12 +90,12 @@ def test_every_augmentation_keeps_type_and_shape(augment):
 def test_every_optimizer_takes_a_step_under_every_schedule(optimizer, scheduler):
     import torch
 
-    from seedbed.experiment import build, build_schedule
+    from seedbed.build import instance, make_schedule
 
     settings = config.check(composed(f"optimizer={optimizer}", f"scheduler={scheduler}"))
     weight = torch.nn.Parameter(torch.ones(3))
-    made = build(settings.optimizer_node, params=[weight])
-    schedule, by_batch = build_schedule(settings, made, 10)
+    made = instance(settings.optimizer_node, "optimizer", params=[weight])
+    schedule, by_batch = make_schedule(settings, made, 10)
     weight.square().sum().backward()
     made.step()
     assert not torch.equal(weight.detach(), torch.ones(3))

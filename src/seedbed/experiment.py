@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -29,6 +30,9 @@ from seedbed.results import report
 from seedbed.results.environment import environment
 from seedbed.results.record import Record, class_counts, make_folder, slug
 from seedbed.types import ImageData, RunResult, UserError
+
+if TYPE_CHECKING:
+    from seedbed.features.pipeline import FeaturePipeline
 
 log = logging.getLogger(__name__)
 SAMPLES, MANY_SAMPLES = 32, 80
@@ -141,6 +145,8 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
                 images.train, preprocess=shown, batch_size=own.batch_size, seed=seed
             )  # fmt: skip
             _describe(record, request, on, images, seen, bool(resumed))
+            if pipeline and not resumed:
+                _describe_features(record, request, images, pipeline)
             if state.history:
                 record.history(state.history)
                 checkpoint.save_best(record.folder / "best.safetensors", {**state.best, **learned}, facts)
@@ -226,6 +232,21 @@ def _describe(
     names = [data.classes[label] for label in labels.tolist()]
     title = f"{request.title}: training images of the first epoch, {images.shape[-1]} x {images.shape[-1]} pixels"
     plots.draw_samples(images, names, class_counts(data), title, record.folder / "samples.png")
+
+
+def _describe_features(record: Record, request: Request, images: ImageData, pipeline: FeaturePipeline) -> None:
+    """Key points, words and importances as pictures; how many images had no key point."""
+    from seedbed.results import feature_plots
+
+    ends = np.cumsum([len(split) for split in images.splits.values()])
+    found = dict(zip(images.splits, np.split(pipeline.found_, ends[:-1]), strict=True))
+    record.write_json("features.json", feature_plots.facts(pipeline, found))
+    train = images.train
+    # One image a class, as far as they go: 16 are drawn.
+    _, first = np.unique(train.targets, return_index=True)
+    rows = train.index[np.concatenate([first, np.setdiff1d(np.arange(min(len(train), 64)), first)])[:16]]
+    names = [images.classes[label] for label in train.labels[rows]]
+    feature_plots.draw(record.folder, pipeline, train.images[rows], names, request.title)
 
 
 def _progress(epochs: int, batches: Iterable[Batch], epoch: int, step: int, steps: int) -> Iterable[Batch]:

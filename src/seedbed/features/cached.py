@@ -29,7 +29,7 @@ def extract(
     """Fit the pipeline on the training split and turn every split into features, or read what was kept of that.
 
     Args:
-        pipeline: not fitted; it is afterwards.
+        pipeline: not fitted; it is afterwards, and its `found_` is of all images, training, validation, test.
         parameters: those of the pipeline, plain values: with the images and the code's version, they are the key.
         cache_root: where features are kept; None: the user's cache directory.
 
@@ -43,9 +43,9 @@ def extract(
         with cache_errors(folder.parent):
             make_once(folder, lambda private: _fill(private, pipeline, images))
     kept = dict(np.load(folder / "learned.npz", allow_pickle=False))
-    importances = kept.pop("importances")
+    importances, found = kept.pop("importances"), kept.pop("found")
     pipeline.restore(kept)
-    pipeline.importances_ = importances if len(importances) else None
+    pipeline.importances_, pipeline.found_ = importances if len(importances) else None, found
     samples = np.load(folder / "samples.npy", mmap_mode="c")
     splits, start = {}, 0
     for name in ("train", "val", "test"):
@@ -61,8 +61,11 @@ def _fill(private: Path, pipeline: FeaturePipeline, images: ImageData) -> None:
     started = time.perf_counter()
     train, val, test = (own.images[own.index] for own in (images.train, images.val, images.test))
     log.info("extracting features of %s images, once", f"{len(train) + len(val) + len(test):,}")
-    parts = [pipeline.fit_transform(train, images.train.targets), pipeline.transform(val), pipeline.transform(test)]
+    parts, found = [pipeline.fit_transform(train, images.train.targets)], [pipeline.found_]
+    for own in (val, test):
+        parts.append(pipeline.transform(own))
+        found.append(pipeline.found_)
     np.save(private / "samples.npy", np.concatenate(parts))
     importances = np.zeros(0) if pipeline.importances_ is None else pipeline.importances_
-    np.savez(private / "learned.npz", importances=importances, **pipeline.arrays())
+    np.savez(private / "learned.npz", importances=importances, found=np.concatenate(found), **pipeline.arrays())
     log.info("%d features in %.1f s", parts[0].shape[1], time.perf_counter() - started)

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator
 
 from seedbed.types import UserError
 
-CHUNK = 256
+CHUNK = 32  # images: their distances to all words stay in the cache
 CELLS, BINS = 2, 8  # HoG of 2 x 2 cells with 8 orientations: 32 numbers (report, section 1)
 cv2.setNumThreads(1)  # the chunks are what runs in parallel
 
@@ -66,8 +66,10 @@ class Descriptor(BaseEstimator):
 
     def _refuse(self, shape: tuple[int, ...]) -> None:
         size = min(shape[2:])
-        if not 2 <= self.patch <= size:
-            raise UserError(f"features: a patch of {self.patch} pixels on images of {size}; choose one of 2 to {size}")
+        if not 2 <= self.patch <= size or self.patch % CELLS:
+            raise UserError(
+                f"features: a patch of {self.patch} pixels on images of {size}; choose an even number of 2 to {size}"
+            )
 
     def describe_chunk(self, images: np.ndarray) -> Descriptors:
         """The same for a few images, in one thread."""

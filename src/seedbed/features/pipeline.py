@@ -13,7 +13,7 @@ from seedbed.features.selection import ForestSelection
 from seedbed.features.words import BagOfWords
 from seedbed.types import UserError
 
-VERSION = 1  # of what these rooms compute: a cache of an older one is not read
+VERSION = 2  # of what these rooms compute: a cache of an older one is not read
 ROWS = 4096
 
 
@@ -29,6 +29,7 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
         bags_: the fitted bags, by name.
         kept_: int64 `[F]`, the selected columns.
         offset_, factor_: float32 `[F]`; a feature becomes (x - offset) * factor.
+        found_: bool `[N]`, which of the images transformed last have key points in every bag that looks for them.
         importances_: float64, those of the first forest for every column, or None.
     """
 
@@ -71,11 +72,14 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
     def transform(self, X: np.ndarray) -> np.ndarray:
         """uint8 `[N, C, H, W]` -> float32 `[N, F]`, finite."""
         check_is_fitted(self, "kept_")
-        parts = [self._histograms(X[i : i + ROWS])[:, self.kept_] for i in range(0, len(X), ROWS)]
+        blocks = [X[i : i + ROWS] for i in range(0, len(X), ROWS)]
+        parts, found = zip(*((self._histograms(block)[:, self.kept_], self.found_) for block in blocks), strict=True)
+        self.found_ = np.concatenate(found)
         return self._scaled(np.concatenate(parts))
 
     def _histograms(self, X: np.ndarray) -> np.ndarray:
         parts = [bag.transform(X) for bag in self.bags_.values()]
+        self.found_ = np.all([bag.found_ for bag in self.bags_.values()], axis=0)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _scaled(self, columns: np.ndarray) -> np.ndarray:

@@ -85,11 +85,18 @@ class IncrementalKMeans(Vocabulary):
 
 def squared_distances(X: np.ndarray, words: np.ndarray) -> np.ndarray:
     """float32 `[M, D]` and `[K, D]` -> `[M, K]`, by one matrix product; never below 0."""
-    squares = (X**2).sum(1, keepdims=True) - 2 * (X @ words.T) + (words**2).sum(1)
+    squares = X @ (-2 * words.T)
+    squares += np.einsum("ij,ij->i", X, X)[:, None]
+    squares += np.einsum("ij,ij->i", words, words)
     return np.maximum(squares, 0, out=squares)
 
 
 def nearest_word(X: np.ndarray, words: np.ndarray, chunk: int = 65_536) -> np.ndarray:
-    """int64 `[M]`."""
-    parts = [squared_distances(X[i : i + chunk], words).argmin(1) for i in range(0, len(X), chunk)]
+    """int64 `[M]`: by squared distances, but for each descriptor's own length, which changes no order."""
+    lengths, turned = np.einsum("ij,ij->i", words, words), -2 * words.T
+    parts = []
+    for start in range(0, len(X), chunk):
+        distances = X[start : start + chunk] @ turned
+        distances += lengths
+        parts.append(distances.argmin(1))
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)

@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import ThreadpoolController
 
 from seedbed.features.descriptors import CHUNK, Descriptor, Descriptors, cores
 from seedbed.features.encoding import Assignment, Norm, encode
 from seedbed.features.vocabulary import IncrementalKMeans, Vocabulary
 from seedbed.types import UserError
+
+BLAS = ThreadpoolController()
 
 
 class BagOfWords(TransformerMixin, BaseEstimator):
@@ -92,8 +95,9 @@ class BagOfWords(TransformerMixin, BaseEstimator):
             out[start:stop] = self.encode(described)
             self.found_[start:stop] = described.found
 
-        # One chunk a core, from pixels to histograms: the descriptors of all images never exist at once.
-        with ThreadPoolExecutor(cores()) as pool:
+        # One chunk a core, from pixels to histograms: the descriptors of all images never exist at once. The matrix
+        # products' own threads would fight these.
+        with BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
             list(pool.map(chunk, range(0, len(X), CHUNK)))
         return out
 
