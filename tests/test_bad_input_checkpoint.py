@@ -16,6 +16,8 @@ from bad_input import CACHE, Door, left, one_message, refused
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("dataset=digits", "train.epochs=2", "device.threads=1")
 
 

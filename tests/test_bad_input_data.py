@@ -18,6 +18,8 @@ from bad_input import CACHE, left, one_message, refused
 from conftest import Outcome, zipped
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("dataset=folder", "train.epochs=1", "device.threads=1")
 
 

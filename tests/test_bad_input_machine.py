@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from seedbed.engine.checkpoint import load_best, load_last
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("dataset=digits", "device.threads=1")
 
 

@@ -93,6 +93,14 @@ def make_features(settings: Settings) -> FeaturePipeline | None:
     return pipeline
 
 
+def require_vectors(settings: Settings) -> None:
+    """Raise UserError, before features are extracted, if the model takes images only."""
+    try:
+        instance(settings.model_node, "model", input_shape=(1,), classes=2)
+    except UserError as error:
+        raise UserError(f"{error}; features go with model=features_mlp, images with features=none") from error
+
+
 def input_shape(data: ImageData, preprocess: Preprocess | None) -> tuple[int, ...]:
     """Shape of one sample as the model gets it; without `preprocess`, a vector of features."""
     if preprocess is None:

@@ -64,7 +64,7 @@ class Request:
 
 
 NOT_OF_A_RUN = ("task", "checkpoint", "resume")
-FEATURES = "features."  # before the names of a feature pipeline's arrays in best.safetensors
+FEATURES = "features:"  # before the names of a feature pipeline's arrays in best.safetensors
 PLACES = ("data_root", "output_root", "cache_root")
 
 
@@ -104,6 +104,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     preprocess = shown = build.make_preprocess(settings, images)
     learned: dict[str, torch.Tensor] = {}
     if pipeline:
+        build.require_vectors(settings)
         from seedbed.features.cached import extract
 
         data, preprocess = extract(pipeline, images, settings.features_node, settings.root.cache_root), None

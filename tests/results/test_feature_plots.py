@@ -145,7 +145,7 @@ def test_images_without_any_key_point_are_drawn(tmp_path):
 def test_facts_are_plain_numbers():
     pipeline, images, _ = fitted({"hog": dense(), "orb": sparse()})
     pipeline.bags_["orb"].transform(images)
-    found = {"train": pipeline.bags_["orb"].found_, "val": np.zeros(0, bool)}
+    found = {"train": pipeline.found_, "val": np.zeros(0, bool)}
     facts = json.loads(json.dumps(feature_plots.facts(pipeline, found)))
     hog_words, orb_words = (len(bag.words_) for bag in pipeline.bags_.values())
     assert facts["bags"]["hog"]["words"] == hog_words and facts["bags"]["hog"]["columns"] == 5 * hog_words

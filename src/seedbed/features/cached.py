@@ -63,8 +63,9 @@ def _fill(private: Path, pipeline: FeaturePipeline, images: ImageData) -> None:
     log.info("extracting features of %s images, once", f"{len(train) + len(val) + len(test):,}")
     parts, found = [pipeline.fit_transform(train, images.train.targets)], [pipeline.found_]
     for own in (val, test):
-        parts.append(pipeline.transform(own))
-        found.append(pipeline.found_)
+        part, own_found = pipeline.transform_with_found(own)
+        parts.append(part)
+        found.append(own_found)
     np.save(private / "samples.npy", np.concatenate(parts))
     importances = np.zeros(0) if pipeline.importances_ is None else pipeline.importances_
     np.savez(private / "learned.npz", importances=importances, found=np.concatenate(found), **pipeline.arrays())

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from seedbed.features.limits import at_least
 from seedbed.types import UserError
 
 CHUNK = 32  # images: their distances to all words stay in the cache
@@ -65,7 +66,10 @@ class Descriptor(BaseEstimator):
             return join(list(pool.map(self.describe_chunk, chunks)))
 
     def _refuse(self, shape: tuple[int, ...]) -> None:
-        size = min(shape[2:])
+        at_least(1, self, "stride")
+        self._refuse_patch(min(shape[2:]))
+
+    def _refuse_patch(self, size: int) -> None:
         if not 2 <= self.patch <= size or self.patch % CELLS:
             raise UserError(
                 f"features: a patch of {self.patch} pixels on images of {size}; choose an even number of 2 to {size}"
@@ -95,6 +99,12 @@ class OrbHog(Descriptor):
         self.size = size
         self.key_points = key_points
         self.whole = whole
+
+    def _refuse(self, shape: tuple[int, ...]) -> None:
+        at_least(0, self, "threshold")
+        at_least(1, self, "key_points")
+        at_least(2, self, "size", "whole")
+        self._refuse_patch(self.size or min(shape[2:]))
 
     def describe_chunk(self, images: np.ndarray) -> Descriptors:
         self._refuse(images.shape)

@@ -29,7 +29,7 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
         bags_: the fitted bags, by name.
         kept_: int64 `[F]`, the selected columns.
         offset_, factor_: float32 `[F]`; a feature becomes (x - offset) * factor.
-        found_: bool `[N]`, which of the images transformed last have key points in every bag that looks for them.
+        found_: bool `[N]`, which of the images it was fitted on have key points in every bag that looks for them.
         importances_: float64, those of the first forest for every column, or None.
     """
 
@@ -53,7 +53,7 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
         if not self.words:
             raise UserError("features.words: expected at least one bag of words")
         self.bags_ = {name: clone(bag).fit(X) for name, bag in self.words.items()}
-        columns = self._histograms(X)
+        columns, self.found_ = self._histograms(X)
         self.importances_, self.kept_ = None, np.arange(columns.shape[1])
         if self.selection is not None:
             chosen = clone(self.selection).fit(columns, y)
@@ -71,16 +71,20 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """uint8 `[N, C, H, W]` -> float32 `[N, F]`, finite."""
-        check_is_fitted(self, "kept_")
-        blocks = [X[i : i + ROWS] for i in range(0, len(X), ROWS)]
-        parts, found = zip(*((self._histograms(block)[:, self.kept_], self.found_) for block in blocks), strict=True)
-        self.found_ = np.concatenate(found)
-        return self._scaled(np.concatenate(parts))
+        return self.transform_with_found(X)[0]
 
-    def _histograms(self, X: np.ndarray) -> np.ndarray:
-        parts = [bag.transform(X) for bag in self.bags_.values()]
-        self.found_ = np.all([bag.found_ for bag in self.bags_.values()], axis=0)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    def transform_with_found(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What `transform` gives, and bool `[N]`: which images have key points."""
+        check_is_fitted(self, "kept_")
+        features, founds = np.empty((len(X), len(self.kept_)), np.float32), np.empty(len(X), dtype=bool)
+        for start in range(0, len(X), ROWS):
+            columns, found = self._histograms(X[start : start + ROWS])
+            features[start : start + ROWS], founds[start : start + ROWS] = self._scaled(columns[:, self.kept_]), found
+        return features, founds
+
+    def _histograms(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts, found = zip(*(bag.histograms(X) for bag in self.bags_.values()), strict=True)
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)), np.all(found, axis=0)
 
     def _scaled(self, columns: np.ndarray) -> np.ndarray:
         return (columns - self.offset_) * self.factor_
@@ -100,8 +104,17 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
         expected = {*(f"words.{name}" for name in self.words), "kept", "offset", "factor"}
         if set(arrays) != expected:
             raise UserError(f"features: expected the arrays {', '.join(sorted(expected))}, got {', '.join(arrays)}")
+        words = [arrays[f"words.{name}"] for name in self.words]
+        kept, offset, factor = (arrays[key] for key in ("kept", "offset", "factor"))
+        if (
+            any(array.ndim != 2 or not array.size for array in words)
+            or kept.ndim != 1 or not np.issubdtype(kept.dtype, np.integer) or kept.min(initial=0) < 0
+            or not offset.shape == factor.shape == kept.shape
+            or not all(np.isfinite(array).all() for array in (offset, factor, *words))
+        ):  # fmt: skip
+            raise UserError("features: the arrays are not those that such a pipeline learns")
         self.bags_ = {name: clone(bag)._keep(arrays[f"words.{name}"]) for name, bag in self.words.items()}
-        self.kept_, self.offset_, self.factor_ = (arrays[key] for key in ("kept", "offset", "factor"))
+        self.kept_, self.offset_, self.factor_ = kept, offset, factor
         self.importances_ = None
         if self.kept_.max(initial=-1) >= sum(bag.n_features_ for bag in self.bags_.values()):
             raise UserError("features: the selection does not fit the vocabulary")

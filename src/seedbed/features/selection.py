@@ -11,6 +11,7 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from seedbed.features.limits import at_least
 from seedbed.types import UserError
 
 
@@ -19,6 +20,7 @@ class ForestSelection(SelectorMixin, BaseEstimator):
 
     Args:
         sizes: features left after each stage, descending; the forest of a stage sees what the one before has left.
+            A stage before the last that asks for more than there are keeps all.
         trees: of each forest.
         samples: images that each forest learns from, drawn at random; None: all.
         random_state: seed.
@@ -42,15 +44,17 @@ class ForestSelection(SelectorMixin, BaseEstimator):
         Raises:
             UserError: more features are to be kept than there are.
         """
+        at_least(1, self, "trees", "samples")
+        at_least(0, self, "random_state")
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         sizes = [*self.sizes]
         if not sizes or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1:
             raise UserError(f"features.selection.sizes: expected descending positive numbers, got {sizes}")
-        if sizes[0] > X.shape[1]:
+        if sizes[-1] > X.shape[1]:
             raise UserError(
-                f"features.selection.sizes: cannot keep {sizes[0]} of {X.shape[1]} features; choose fewer, or a larger "
-                "vocabulary"
+                f"features.selection.sizes: cannot keep {sizes[-1]} of {X.shape[1]} features; choose fewer, or a "
+                "larger vocabulary"
             )
         rng = np.random.default_rng(self.random_state)
         kept = np.arange(X.shape[1])

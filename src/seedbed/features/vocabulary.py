@@ -7,6 +7,8 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from seedbed.features.limits import at_least
+
 
 class Vocabulary(ClusterMixin, BaseEstimator):
     """Words are the centres of descriptors.
@@ -42,6 +44,8 @@ class SampledKMeans(Vocabulary):
 
     def fit(self, X: np.ndarray, y: None = None) -> SampledKMeans:
         """Args: X: `[M, D]`."""
+        at_least(1, self, "words")
+        at_least(0, self, "random_state")
         X = validate_data(self, X, dtype=np.float32)
         words = min(self.words, len(np.unique(X, axis=0)))
         means = MiniBatchKMeans(words, batch_size=4096, n_init=1, max_iter=20, random_state=self.random_state)
@@ -69,6 +73,8 @@ class IncrementalKMeans(Vocabulary):
         X: `[M, D]`.
         images: int `[M]`, ascending, the image of each descriptor; None: each is an image of its own.
         """
+        at_least(1, self, "words", "words_a_batch", "batch")
+        at_least(0, self, "random_state")
         X = validate_data(self, X, dtype=np.float32)
         images = np.arange(len(X)) if images is None else images
         joined, count = [], 0

@@ -12,10 +12,11 @@ from threadpoolctl import ThreadpoolController
 
 from seedbed.features.descriptors import CHUNK, Descriptor, Descriptors, cores
 from seedbed.features.encoding import Assignment, Norm, encode
+from seedbed.features.limits import at_least
 from seedbed.features.vocabulary import IncrementalKMeans, Vocabulary
 from seedbed.types import UserError
 
-BLAS = ThreadpoolController()
+THREADS = ThreadpoolController()
 
 
 class BagOfWords(TransformerMixin, BaseEstimator):
@@ -70,13 +71,17 @@ class BagOfWords(TransformerMixin, BaseEstimator):
                 f"features: expected levels of at least one cell and a positive power, got levels {list(self.levels)} "
                 f"and power {self.power}"
             )
+        at_least(1, self, "images", "sample")
+        at_least(0, self, "random_state")
         rng = np.random.default_rng(self.random_state)
         rows = _some(rng, len(X), self.images)
         found = self.descriptor.describe(X[rows])
         drawn = _some(rng, len(found.values), self.sample)
         vocabulary = clone(self.vocabulary)
         extra = {"images": found.images[drawn]} if isinstance(vocabulary, IncrementalKMeans) else {}
-        return self._keep(vocabulary.fit(found.values[drawn], **extra).words_)
+        # One thread, so that the words do not depend on the number of cores.
+        with THREADS.limit(limits=1):
+            return self._keep(vocabulary.fit(found.values[drawn], **extra).words_)
 
     def _keep(self, words: np.ndarray) -> BagOfWords:
         self.words_ = words
@@ -85,24 +90,36 @@ class BagOfWords(TransformerMixin, BaseEstimator):
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """uint8 `[N, C, H, W]` -> float32 `[N, n_features_]`."""
+        return self.histograms(X)[0]
+
+    def histograms(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What `transform` gives, and bool `[N]`: which images have key points."""
         check_is_fitted(self)
         out = np.empty((len(X), self.n_features_), np.float32)
-        self.found_ = np.empty(len(X), dtype=bool)
+        found = np.empty(len(X), dtype=bool)
 
         def chunk(start: int) -> None:
             stop = min(start + CHUNK, len(X))
             described = self.descriptor.describe_chunk(X[start:stop])
             out[start:stop] = self.encode(described)
-            self.found_[start:stop] = described.found
+            found[start:stop] = described.found
 
         # One chunk a core, from pixels to histograms: the descriptors of all images never exist at once. The matrix
         # products' own threads would fight these.
-        with BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
+        with THREADS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
             list(pool.map(chunk, range(0, len(X), CHUNK)))
-        return out
+        return out, found
 
     def encode(self, descriptors: Descriptors) -> np.ndarray:
-        """Descriptors of N images -> float32 `[N, n_features_]`."""
+        """Descriptors of N images -> float32 `[N, n_features_]`.
+
+        Raises:
+            UserError: the words are not words of such descriptors.
+        """
+        if self.words_.ndim != 2 or self.words_.shape[1] != descriptors.values.shape[1]:
+            raise UserError(
+                f"features: words of shape {self.words_.shape} for descriptors of {descriptors.values.shape[1]} numbers"
+            )
         return encode(descriptors, self.words_, self.assignment, tuple(self.levels), self.power, self.norm)
 
 

@@ -1,0 +1,421 @@
+"""From images to the MLP's input: nothing leaks, nothing is computed twice, and a file of arrays brings it all back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from examples import bag, data_set, pictures, small_pipeline
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from seedbed.features import cached, descriptors, words
+from seedbed.features.cached import extract
+from seedbed.features.descriptors import DenseColour, DenseHog, OrbHog
+from seedbed.features.pipeline import FeaturePipeline
+from seedbed.features.selection import ForestSelection
+from seedbed.features.vocabulary import IncrementalKMeans, SampledKMeans
+from seedbed.features.words import BagOfWords
+from seedbed.types import UserError
+
+KINDS = {
+    "dense": lambda: small_pipeline(),
+    "everything": lambda: small_pipeline(
+        words={"hog": bag(levels=(1, 2)), "colour": bag(DenseColour(6, 5), assignment="hard", norm="l1")},
+        selection=None, scaling="minmax",
+    ),
+    "original": lambda: small_pipeline(
+        words={
+            "hog": bag(
+                OrbHog(threshold=5, patch=8), IncrementalKMeans(20, 5, 4), assignment="hard", power=1, norm="l1",
+                images=None, sample=None,
+            )
+        },
+        scaling="minmax",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=KINDS)
+def pipeline(request) -> FeaturePipeline:
+    return KINDS[request.param]()
+
+
+def everything_learned(pipeline: FeaturePipeline) -> dict[str, np.ndarray]:
+    importances = {} if pipeline.importances_ is None else {"importances": pipeline.importances_}
+    return {**pipeline.arrays(), **importances}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
+
+
+# What is learned comes from the training images.
+
+
+def test_nothing_of_the_validation_and_test_images_is_learned(pipeline, tmp_path):
+    images, labels = pictures(channels=3)
+    first = extract(pipeline, data_set(images, labels), {}, str(tmp_path / "a"))
+    learned = everything_learned(pipeline)
+    others = images.copy()
+    others[20:] = np.random.default_rng(9).integers(0, 256, others[20:].shape)
+    assert (others[20:] != images[20:]).any() and np.array_equal(others[:20], images[:20])
+    second = extract(again := clone(pipeline), data_set(others, labels), {}, str(tmp_path / "b"))
+    assert same(learned, everything_learned(again))
+    rows = first.train.index
+    assert np.array_equal(first.train.images[rows], second.train.images[rows])
+    assert not np.array_equal(first.test.images[first.test.index], second.test.images[second.test.index])
+    # Nor of their labels.
+    turned = np.concatenate([labels[:20], 1 - labels[20:]])
+    extract(again := clone(pipeline), data_set(images, turned), {}, str(tmp_path / "c"))
+    assert same(learned, everything_learned(again))
+
+
+def test_the_training_images_are_what_is_learned(pipeline, tmp_path):
+    images, labels = pictures(channels=3)
+    extract(pipeline, data_set(images, labels), {}, str(tmp_path / "a"))
+    learned = everything_learned(pipeline)
+    others = images.copy()
+    others[:20] = np.random.default_rng(9).integers(0, 256, others[:20].shape)
+    extract(again := clone(pipeline), data_set(others, labels), {}, str(tmp_path / "b"))
+    assert not same(learned, everything_learned(again))
+
+
+def test_splits_are_read_by_their_index(tmp_path):
+    """Training rows that are neither first nor in order."""
+    images, labels = pictures(channels=3)
+    order = np.random.default_rng(1).permutation(30)
+    data = data_set(images, labels)
+    shuffled = data_set(images[order], labels[order])
+    back = np.argsort(order)
+    shuffled = replace(
+        shuffled, **{n: replace(getattr(shuffled, n), index=back[getattr(data, n).index]) for n in data.__annotations__
+                     if n in ("train", "val", "test")},
+    )  # fmt: skip
+    found = [extract(small_pipeline(), d, {}, str(tmp_path / str(i))) for i, d in enumerate((data, shuffled))]
+    for name in ("train", "val", "test"):
+        own, other = (getattr(f, name) for f in found)
+        assert np.array_equal(own.images[own.index], other.images[other.index])
+        assert np.array_equal(own.targets, other.targets) and np.array_equal(own.targets, getattr(data, name).targets)
+
+
+# The cache.
+
+
+@pytest.fixture
+def fits(monkeypatch) -> list[int]:
+    """One entry for each time that a pipeline is fitted."""
+    calls, fit = [], FeaturePipeline.fit_transform
+    monkeypatch.setattr(FeaturePipeline, "fit_transform", lambda self, X, y: calls.append(len(X)) or fit(self, X, y))
+    return calls
+
+
+def test_features_are_computed_once(pipeline, tmp_path, fits, caplog):
+    caplog.set_level(logging.INFO)
+    data = data_set(*pictures(channels=3))
+    first = extract(pipeline, data, {"a": 1, "b": [2]}, str(tmp_path))
+    assert fits == [20] and "extracting features of 30 images" in caplog.text
+    caplog.clear()
+    second = extract(again := clone(pipeline), data, {"b": [2], "a": 1}, str(tmp_path))
+    assert fits == [20] and not caplog.text
+    assert same(everything_learned(pipeline), everything_learned(again))
+    for name in ("train", "val", "test"):
+        own, other, of_images = getattr(first, name), getattr(second, name), getattr(data, name)
+        assert np.array_equal(own.images[own.index], other.images[other.index])
+        assert own.images.dtype == np.float32 and own.images.ndim == 2 and np.isfinite(own.images).all()
+        assert np.array_equal(own.targets, of_images.targets) and len(own) == len(of_images)
+        expected = again.transform(of_images.images[of_images.index])
+        np.testing.assert_allclose(own.images[own.index], expected, atol=1e-4)
+    assert (first.classes, first.fingerprint, first.store) == (data.classes, data.fingerprint, data.store)
+
+
+@pytest.mark.parametrize("what", ["parameters", "store", "fingerprint", "version", "cv2", "sklearn"])
+def test_whatever_changes_them_is_part_of_the_key(what, tmp_path, fits, monkeypatch):
+    data, parameters = data_set(*pictures()), {"words": {"hog": {"power": 0.5}}}
+    extract(small_pipeline(), data, parameters, str(tmp_path))
+    if what == "parameters":
+        parameters = {"words": {"hog": {"power": 1.0}}}
+    elif what in ("store", "fingerprint"):
+        data = replace(data, **{what: "another"})
+    elif what == "version":
+        monkeypatch.setattr(cached, "VERSION", -1)
+    else:
+        monkeypatch.setattr(getattr(cached, what), "__version__", "0")
+    extract(small_pipeline(), data, parameters, str(tmp_path))
+    assert len(fits) == 2
+
+
+def test_a_failed_extraction_leaves_nothing(tmp_path, monkeypatch, fits):
+    data = data_set(*pictures())
+    with monkeypatch.context() as m, pytest.raises(RuntimeError):
+        m.setattr(
+            FeaturePipeline, "transform_with_found", lambda self, X: (_ for _ in ()).throw(RuntimeError("killed"))
+        )
+        extract(small_pipeline(), data, {}, str(tmp_path))
+    assert not [p for p in (tmp_path / "features").iterdir() if p.is_dir()]
+    extract(small_pipeline(), data, {}, str(tmp_path))
+    assert len(fits) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_one_message(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cache_root"):
+        extract(small_pipeline(), data_set(*pictures()), {}, str(tmp_path / "file"))
+
+
+# Fitting, transforming, and bringing back.
+
+
+def test_fit_transform_is_fit_and_transform(pipeline):
+    images, labels = pictures(channels=3)
+    out = pipeline.fit_transform(images, labels)
+    assert np.array_equal(out, pipeline.transform(images)) and out.dtype == np.float32 and np.isfinite(out).all()
+    assert np.array_equal(out, clone(pipeline).fit(images, labels).transform(images))
+
+
+def test_arrays_bring_it_back(pipeline):
+    images, labels = pictures(channels=3)
+    fresh, _ = pictures(seed=5, channels=3)
+    pipeline.fit(images, labels)
+    kept = pipeline.arrays()
+    assert all(isinstance(a, np.ndarray) and a.dtype != object for a in kept.values())
+    again = clone(pipeline).restore(kept)
+    assert np.array_equal(again.transform(fresh), pipeline.transform(fresh)) and same(again.arrays(), kept)
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("extra", lambda a: np.zeros(1)), ("offset", lambda a: a[:2]), ("factor", lambda a: a[:, None]),
+        ("kept", lambda a: a + 1000), ("kept", lambda a: a - 1000), ("kept", lambda a: a.astype(np.float32)),
+        ("words.hog", lambda a: a[0]),
+    ],
+)  # fmt: skip
+def test_arrays_of_another_pipeline_are_refused(key, change):
+    kept = small_pipeline().fit(*pictures()).arrays()
+    with pytest.raises(UserError, match="features"):
+        small_pipeline().restore({**kept, key: change(kept.get(key))})
+
+
+def test_words_of_other_descriptors_are_refused():
+    kept = small_pipeline().fit(*pictures()).arrays()
+    with pytest.raises(UserError, match="features"):
+        small_pipeline().restore({**kept, "words.hog": kept["words.hog"][:, :5]}).transform(pictures()[0])
+
+
+def test_nothing_before_fitting(pipeline):
+    from sklearn.exceptions import NotFittedError
+
+    for call in (pipeline.arrays, lambda: pipeline.transform(pictures()[0]), lambda: bag().transform(pictures()[0])):
+        with pytest.raises(NotFittedError):
+            call()
+
+
+def test_scaling_is_that_of_the_training_images():
+    images, labels = pictures()
+    standard = small_pipeline().fit_transform(images, labels)
+    assert np.allclose(standard.mean(0), 0, atol=1e-5) and np.allclose(standard.std(0), 1, atol=1e-3)
+    shares = small_pipeline(scaling="minmax").fit_transform(images, labels)
+    assert np.allclose(shares.min(0), 0, atol=1e-6) and np.allclose(shares.max(0), 1, atol=1e-5)
+
+
+def test_chunks_and_threads_change_nothing(pipeline, monkeypatch):
+    images, labels = pictures(channels=3)
+    found = []
+    for n in (1, 2):
+        for module in (descriptors, words):
+            monkeypatch.setattr(module, "cores", lambda n=n: n)
+        monkeypatch.setattr(words, "CHUNK", 7)
+        own = clone(pipeline)
+        found.append((own.fit_transform(images, labels), everything_learned(own)))
+    assert np.array_equal(found[0][0], found[1][0]) and same(found[0][1], found[1][1])
+
+
+CORES = """
+import hashlib, os, sys
+cores = int(sys.argv[1])
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+os.environ.pop("OMP_NUM_THREADS", None)
+import numpy as np
+from sklearn.datasets import load_digits
+from test_pipeline import KINDS
+from seedbed.features.descriptors import cores as seen
+assert seen() == cores
+images = np.repeat(np.kron(load_digits().images[:600] * 15.9, np.ones((2, 2))).astype(np.uint8)[:, None], 3, axis=1)
+for kind in ("dense", "original"):
+    pipeline = KINDS[kind]().set_params(selection__sizes=(12,))
+    if kind == "original":  # batches large enough for scikit-learn to share them out
+        pipeline.words["hog"].vocabulary.set_params(words=40, words_a_batch=10, batch=200)
+    out = pipeline.fit_transform(images, load_digits().target[:600])
+    for name, array in {"out": out, **pipeline.arrays()}.items():
+        print(kind, name, hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:8])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_one_core_and_two_give_the_same_numbers():
+    """Real processes with all their libraries' threads: a run can be repeated on another machine."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    path = os.pathsep.join(p for p in sys.path if p)
+    outs = [
+        subprocess.run(
+            [sys.executable, "-c", CORES, n], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": path},
+        ).stdout
+        for n in ("1", "2")
+    ]  # fmt: skip
+    assert outs[0] == outs[1]
+
+
+# Odd input.
+
+
+def test_fewer_images_than_words():
+    images, labels = pictures(3)
+    pipeline = small_pipeline(words={"hog": bag(vocabulary=SampledKMeans(words=1000))}, selection=None)
+    assert np.isfinite(pipeline.fit_transform(images, labels)).all()
+    own = small_pipeline(words={"hog": bag(OrbHog(5, 8), IncrementalKMeans(1000, 500, 2))}, selection=None)
+    assert np.isfinite(own.fit_transform(images, labels)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_constant_images_give_numbers(kind, value):
+    pipeline = KINDS[kind]().set_params(selection=None)
+    images, labels = pictures(channels=3)
+    for train in (images, np.full_like(images, value)):
+        out = pipeline.fit_transform(train, labels)
+        assert np.isfinite(out).all() and np.isfinite(pipeline.transform(np.full_like(images, value))).all()
+        assert np.isfinite(pipeline.transform(images)).all()
+    assert (out == 0).all(), "a feature that never varies stays at 0"
+
+
+def test_a_single_image_is_transformed_as_among_others(pipeline):
+    images, labels = pictures(channels=3)
+    pipeline.fit(images, labels)
+    together = pipeline.transform(images)
+    np.testing.assert_allclose(pipeline.transform(images[:1]), together[:1], atol=1e-4)
+    np.testing.assert_allclose(pipeline.transform(images[-1:]), together[-1:], atol=1e-4)
+
+
+def test_no_key_points_anywhere():
+    images, labels = pictures()
+    pipeline = small_pipeline(words={"hog": bag(OrbHog(threshold=255, patch=8))}, selection=None)
+    out = pipeline.fit_transform(images, labels)
+    assert np.isfinite(out).all() and not pipeline.bags_["hog"].descriptor.describe(images).found.any()
+
+
+def test_a_single_word_softly_assigned():
+    images, labels = pictures()
+    out = small_pipeline(words={"hog": bag(vocabulary=SampledKMeans(words=1))}, selection=None).fit_transform(
+        images, labels
+    )
+    assert np.isfinite(out).all() and out.shape == (30, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"selection": ForestSelection(sizes=(64,))}, "cannot keep 64 of 32 features"),
+        ({"words": {"colour": bag(DenseColour(6, 4))}}, "need colour images"),
+        ({"words": {"hog": bag(DenseHog(patch=20))}}, "patch of 20 pixels on images of 16"),
+        ({"words": {}}, "at least one bag"),
+        ({"words": {"hog": bag(levels=())}}, "levels"),
+        ({"words": {"hog": bag(levels=(2, 0))}}, "levels"),
+        ({"words": {"hog": bag(power=0)}}, "power"),
+        ({"words": {"hog": bag(DenseHog(6, stride=0))}}, "stride"),
+        ({"words": {"hog": bag(DenseHog(6, stride=-2))}}, "stride"),
+        ({"words": {"hog": bag(OrbHog(size=0, patch=8))}}, "size|patch"),
+        ({"words": {"hog": bag(OrbHog(key_points=-1, patch=8))}}, "key_points"),
+        ({"words": {"hog": bag(vocabulary=SampledKMeans(words=0))}}, "words"),
+        ({"words": {"hog": bag(vocabulary=IncrementalKMeans(words=0))}}, "words"),
+        ({"words": {"hog": bag(vocabulary=IncrementalKMeans(words_a_batch=0))}}, "words_a_batch"),
+        ({"words": {"hog": bag(vocabulary=IncrementalKMeans(batch=0))}}, "batch"),
+        ({"words": {"hog": bag(images=0)}}, "images"),
+        ({"words": {"hog": bag(sample=0)}}, "sample"),
+        ({"selection": ForestSelection(sizes=(2,), trees=0)}, "trees"),
+        ({"selection": ForestSelection(sizes=(2,), samples=0)}, "samples"),
+    ],
+)
+def test_impossible_parameters_are_one_message(arguments, message):
+    """A yaml can say any of these: none may end in a traceback."""
+    with pytest.raises(UserError, match=message):
+        small_pipeline(**arguments).fit_transform(*pictures())
+
+
+# scikit-learn's manners.
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        small_pipeline(), bag(), OrbHog(threshold=3), DenseHog(patch=4), DenseColour(stride=1), SampledKMeans(words=2),
+        IncrementalKMeans(batch=3), ForestSelection(sizes=(3,)),
+    ],
+    ids=lambda e: type(e).__name__,
+)  # fmt: skip
+def test_parameters_survive_get_set_and_clone(estimator):
+    given = estimator.get_params(deep=False)
+    copy = clone(estimator)
+    assert repr(copy) == repr(estimator) and type(estimator)(**given).get_params(deep=False) == given
+    assert clone(estimator).set_params(**given).get_params(deep=False).keys() == given.keys()
+    assert not [name for name in vars(copy) if name.endswith("_")]
+
+
+def test_nested_parameters_are_set_by_their_path():
+    own = bag().set_params(descriptor__patch=4, vocabulary__words=3, power=1.0)
+    assert (own.descriptor.patch, own.vocabulary.words, own.power) == (4, 3, 1.0)
+    assert own.get_params()["descriptor__stride"] == 3 and clone(own).vocabulary.words == 3
+    assert small_pipeline().set_params(selection__trees=2).selection.trees == 2
+
+
+def test_fitting_leaves_the_arguments_alone():
+    images, labels = pictures()
+    pipeline = small_pipeline()
+    before = repr(pipeline)
+    pipeline.fit(images, labels)
+    assert repr(pipeline) == before
+    parts = (*pipeline.words.values(), pipeline.selection, pipeline.words["hog"].vocabulary)
+    assert not [name for part in parts for name in vars(part) if name.endswith("_")]
+    copy = clone(pipeline)
+    assert not hasattr(copy, "kept_") and not hasattr(copy.words["hog"], "words_")
+    assert np.array_equal(copy.fit_transform(images, labels), pipeline.transform(images))
+
+
+def test_it_composes_in_scikit_learns_pipeline():
+    images, labels = pictures()
+    theirs = Pipeline([("bag", bag(levels=(2,))), ("forest", ForestSelection((12, 6), 5)), ("scale", StandardScaler())])
+    out = theirs.fit_transform(images, labels)
+    np.testing.assert_allclose(out, small_pipeline().fit_transform(images, labels), atol=1e-4)
+    other = clone(theirs).set_params(bag__descriptor__patch=4, bag__vocabulary__words=4, forest__sizes=(3,))
+    assert other.fit(images, labels).transform(images[:2]).shape == (2, 3)
+    assert other["bag"].descriptor.patch == 4 and theirs["bag"].descriptor.patch == 6
+
+
+def test_words_are_learned_from_as_many_images_and_descriptors_as_asked_for(monkeypatch):
+    seen = []
+    fit = SampledKMeans.fit
+    monkeypatch.setattr(SampledKMeans, "fit", lambda self, X, y=None: seen.append(len(X)) or fit(self, X))
+    images, _ = pictures()
+    each = DenseHog(6, 3).describe(images[:1]).counts[0]
+    for arguments in ({"images": 4, "sample": None}, {"images": None, "sample": 17}, {"images": None, "sample": None}):
+        bag(**arguments).fit(images)
+    assert seen == [4 * each, 17, 30 * each]
+    draws = [bag(images=4, random_state=s).fit(images).words_ for s in (0, 0, 1)]
+    assert np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[0], draws[2])
+
+
+def test_transforming_learns_nothing():
+    images, _ = pictures()
+    own = BagOfWords(DenseHog(6, 3), SampledKMeans(8)).fit(images)
+    names = set(vars(own))
+    own.transform(images)
+    assert set(vars(own)) == names

@@ -1,0 +1,139 @@
+"""The real command on features."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+DIGITS = ("dataset=digits", "dataset.image_size=28", "train=smoke")
+DENSE = (
+    *DIGITS, "model=features_mlp", "features.words.hog.vocabulary.words=16", "features.selection.sizes=[100]",
+    "features.selection.trees=5", "features.words.hog.levels=[3]",
+)  # fmt: skip
+# Few images: batches small enough for a vocabulary of 300 words, from which the first forest selects.
+ORIGINAL = (*DIGITS, "model=features_mlp", "features=original", "features.words.hog.vocabulary.batch=5")
+
+
+def only_message(done) -> str:
+    """What a refused run says: one line, exit code 1."""
+    said = [line for line in done.err.splitlines() if not line.startswith(("decoded ", "decoding "))]
+    assert done.code == 1 and len(said) == 1 and said[0].startswith("error: "), done.err
+    assert "Traceback" not in done.out + done.err and not done.folders
+    return said[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "features"), [(DENSE, 100), (ORIGINAL, 64)], ids=["dense", "original"])
+def test_a_run_on_features_and_its_evaluation(seedbed, words, features):
+    done = seedbed(*words).check()
+    (folder,) = done.folders
+    assert done.result["status"] == "finished" and done.result["test"]["accuracy"] > 0.15
+    assert (folder / "samples.png").stat().st_size > 1000, "the images themselves, not their features"
+    again = seedbed("task=evaluate", f"checkpoint={folder / 'best.safetensors'}").check()
+    assert "identical to the figures" in again.out + again.err
+    assert "extracting" not in again.out + again.err and len(again.folders) == 1
+
+    from seedbed.engine import checkpoint
+
+    weights, facts = checkpoint.load_best(folder / "best.safetensors")
+    assert facts["preprocess"] is None and weights["features:kept"].shape == (features,)
+    assert {"features:words.hog", "features:offset", "features:factor"} <= set(weights)
+
+
+@pytest.mark.slow
+def test_the_file_alone_brings_its_words_along(seedbed, tmp_path):
+    """Evaluated with an empty cache: what was learned comes from the file, not from a new extraction."""
+    folder = seedbed(*DENSE).check().folders[0]
+    best = tmp_path / "elsewhere" / "best.safetensors"
+    best.parent.mkdir()
+    best.write_bytes((folder / "best.safetensors").read_bytes())
+    (best.parent / "result.json").write_bytes((folder / "result.json").read_bytes())
+    done = seedbed("task=evaluate", f"checkpoint={best}", SEEDBED_CACHE=str(tmp_path / "empty")).check()
+    assert "identical to the figures" in done.out + done.err
+    assert not (tmp_path / "empty" / "features").exists()
+
+
+@pytest.mark.slow
+def test_another_optimizer_extracts_nothing_anew(seedbed, tmp_path):
+    own = {"SEEDBED_CACHE": str(tmp_path / "cache")}
+    first = seedbed(*DENSE, **own).check()
+    assert "extracting features of 640 images, once" in first.out + first.err
+    second = seedbed(*DENSE, "optimizer.lr=0.01", **own).check()
+    assert "extracting features" not in second.out + second.err and len(second.folders) == 2
+    third = seedbed(*DENSE, "features.words.hog.power=1", **own).check()
+    assert "extracting features" in third.out + third.err
+    assert len([p for p in (tmp_path / "cache" / "features").iterdir() if p.is_dir()]) == 2
+
+
+@pytest.mark.slow
+def test_the_same_run_twice_is_the_same(seedbed, tmp_path):
+    runs = [seedbed(*DENSE, SEEDBED_CACHE=str(tmp_path / name)).check() for name in ("a", "b")]
+    first, second = (json.loads((f / "result.json").read_text())["test"] for f in runs[-1].folders)
+    assert first == second
+    first, second = ((f / "best.safetensors").read_bytes() for f in runs[-1].folders)
+    assert first == second
+
+
+@pytest.mark.slow
+def test_features_are_not_augmented(seedbed):
+    assert "augment=none" in only_message(seedbed(*DENSE, "augment=flip"))
+
+
+@pytest.mark.slow
+def test_a_convnet_takes_no_features(seedbed, tmp_path):
+    done = seedbed(*DIGITS, "model=convnet", "features=dense", SEEDBED_CACHE=str(tmp_path / "cache"))
+    assert "needs images" in only_message(done)
+    assert not (tmp_path / "cache" / "features").exists(), "refused before anything is extracted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dataset.image_size=4"], "patch of 6 pixels on images of 4"),
+        (["features.selection.sizes=[5000]"], "cannot keep 5000 of 144"),
+        (["features.words.hog.descriptor._target_=seedbed.features.descriptors.DenseColour"], "need colour"),
+        (["features.words.hog.descriptor.stride=0"], "stride"),
+        (["features.words.hog.descriptor.patch=7"], "patch"),
+        (["features.words.hog.vocabulary.words=0"], "words"),
+        (["features.words.hog.assignment=sofd"], "features.words.hog.assignment"),
+        (["features.words.hog=3"], "features:words.hog"),
+    ],
+)
+def test_a_mistake_in_the_features_is_one_message(seedbed, words, message):
+    done = seedbed(*DENSE, *words)
+    assert "Traceback" not in done.out + done.err
+    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert done.code == 1 and len(errors) == 1 and message in errors[0] and not done.folders
+
+
+@pytest.mark.slow
+def test_smoke_runs_the_reports_features_as_they_are(seedbed):
+    """train=smoke asks whether a configuration runs at all: the report's own features are one."""
+    seedbed(*DIGITS, "model=features_mlp", "features=original").check()
+
+
+@pytest.mark.slow
+def test_a_model_of_pixels_may_call_a_part_of_itself_features(seedbed, tmp_path):
+    """As torchvision's AlexNet and VGG do; best.safetensors keeps what a pipeline learned under `features.`."""
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Own(nn.Module):\n"
+        "    def __init__(self, input_shape, classes):\n"
+        "        super().__init__()\n"
+        "        self.features = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n\n"
+        "    def forward(self, x):\n"
+        "        return self.features(x)\n"
+    )
+    own = ("model._target_=own.Own", "~model.widths", "~model.batch_norm", "~model.dropout", "~model.softmax_output")
+    done = seedbed("dataset=digits", "dataset.image_size=8", "train=smoke", *own).check()
+    best = done.folders[0] / "best.safetensors"
+    again = seedbed("task=evaluate", f"checkpoint={best}", "dataset=digits")
+    assert "none of seedbed's" in again.err, "named on the command line only"
+
+    from seedbed.engine import checkpoint
+    from seedbed.experiment import FEATURES
+
+    weights, _ = checkpoint.load_best(best)
+    assert not [name for name in weights if name.startswith(FEATURES)], "task=evaluate would take them for a pipeline's"
