@@ -19,9 +19,13 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
     """
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
 
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return _no_option(words, conf)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: not readable as yaml: {error.problem}"
     if not isinstance(error, HydraException | OmegaConfBaseException | OSError):
         return None
     if isinstance(error, OverrideParseException):

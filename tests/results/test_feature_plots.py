@@ -156,3 +156,15 @@ def test_facts_are_plain_numbers():
         "train": {"images": 20, "without": 5, "share": 0.25},
         "val": {"images": 0, "without": 0, "share": 0.0},
     }
+
+
+@pytest.mark.parametrize(("turns", "towards"), [(0, (1, 0)), (1, (0, -1)), (2, (-1, 0)), (3, (0, 1))])
+def test_a_signed_word_lies_on_the_bright_side(turns, towards):
+    image = np.zeros((12, 12), np.uint8)
+    image[:, 6:] = 200  # bright on the right; each turn is one to the left
+    images = np.rot90(image, turns).copy()[None, None]
+    (word,) = DenseHog(patch=12, stride=12, bins=12, signed=True).describe(images).values
+    segments, values = feature_plots.bars(word, signed=True)
+    middles = segments.mean(1) - np.repeat(np.array([(x, y) for x in (0.25, 0.75) for y in (0.25, 0.75)]), 12, 0)
+    leaning = (middles * values[:, None]).sum(0)
+    assert leaning @ np.array(towards) > 0.9 * np.linalg.norm(leaning) > 0

@@ -151,15 +151,23 @@ class DenseHog(Descriptor):
     Args:
         patch: side of a patch in pixels, even.
         stride: distance of neighbouring patches.
+        bins: orientations of a cell.
+        signed: tell dark-to-bright from bright-to-dark: the bins share out 360 degrees instead of 180.
     """
 
-    def __init__(self, patch: int = 12, stride: int = 2):
+    def __init__(self, patch: int = 12, stride: int = 2, bins: int = BINS, signed: bool = False):
         self.patch = patch
         self.stride = stride
+        self.bins = bins
+        self.signed = signed
+
+    def _refuse(self, shape: tuple[int, ...]) -> None:
+        at_least(1, self, "bins")
+        super()._refuse(shape)
 
     def describe_chunk(self, images: np.ndarray) -> Descriptors:
         self._refuse(images.shape)
-        describe, stride = hog(self.patch), (self.stride, self.stride)
+        describe, stride = hog(self.patch, self.bins, self.signed), (self.stride, self.stride)
         values = np.stack([describe.compute(to_grey(image), winStride=stride) for image in images])
         return on_grid(values, images.shape, self.patch, self.stride)
 
@@ -204,11 +212,12 @@ def on_grid(values: np.ndarray, shape: tuple[int, ...], patch: int, stride: int)
     return Descriptors(values, np.tile(grid, (n, 1)), np.full(n, len(grid)), np.ones(n, dtype=bool))
 
 
-def hog(side: int) -> cv2.HOGDescriptor:
-    """HoG of one square: 2 x 2 cells with 8 orientations, one block; 32 numbers of length 1 (0 on a flat patch)."""
+def hog(side: int, bins: int = BINS, signed: bool = False) -> cv2.HOGDescriptor:
+    """HoG of one square: 2 x 2 cells, one block; 4 * bins numbers of length 1 (0 on a flat patch)."""
     cell = side // CELLS
     window = (cell * CELLS, cell * CELLS)
-    return cv2.HOGDescriptor(window, window, (cell, cell), (cell, cell), BINS)
+    # The six between are OpenCV's defaults: aperture, sigma, L2-Hys, its threshold, gamma, levels.
+    return cv2.HOGDescriptor(window, window, (cell, cell), (cell, cell), bins, 1, -1.0, 0, 0.2, True, 64, signed)
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from seedbed.features.descriptors import BINS, CELLS, DenseColour, OrbHog
+from seedbed.features.descriptors import BINS, CELLS, DenseColour, DenseHog, OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.words import BagOfWords
 from seedbed.results.plots import TRAIN_COLOUR, VAL_COLOUR, save
@@ -22,7 +22,6 @@ KEPT_COLOUR, NONE_COLOUR, ALL_COLOUR = TRAIN_COLOUR, VAL_COLOUR, "#9a9a9a"
 POINT_COLOUR, PATCH_COLOUR, CELL_COLOUR = "#e0218a", "#00b3a4", "#ffb000"
 SAMPLES, CIRCLES = 16, 12
 SHOWN_WORDS, COLUMNS = 100, 10
-HOG = CELLS * CELLS * BINS
 
 
 def draw(folder: Path, pipeline: FeaturePipeline, images: np.ndarray, names: list[str], title: str) -> None:
@@ -208,12 +207,12 @@ def _word(axes: Axes, bag: BagOfWords, word: np.ndarray, brightest: float) -> No
         axes.imshow(swatches(word), extent=(0, 1, 1, 0), interpolation="nearest")
         return
     axes.set_facecolor("black")
-    if len(word) != HOG:  # somebody's own descriptor: its numbers, one after another
+    if not _is_hog(bag):  # somebody's own descriptor: its numbers, one after another
         axes.set_facecolor("#f0f0f0")
         low, span = float(word.min()), float(np.ptp(word)) or 1.0
         axes.plot((np.arange(len(word)) + 0.5) / len(word), 0.9 - 0.8 * (word - low) / span, linewidth=0.8)
         return
-    segments, values = bars(word)
+    segments, values = bars(word, _signed(bag))
     order = np.argsort(values)  # the brightest on top
     light = np.clip(values[order] / brightest, 0, 1)
     axes.add_collection(LineCollection(segments[order], colors=np.repeat(light[:, None], 3, 1), linewidths=1.4))
@@ -222,23 +221,38 @@ def _word(axes: Axes, bag: BagOfWords, word: np.ndarray, brightest: float) -> No
 def _meaning(bag: BagOfWords) -> str:
     if isinstance(bag.descriptor, DenseColour):
         return f"mean colour of {CELLS} x {CELLS} cells"
-    numbers = bag.words_.shape[1]
-    return f"edges in {CELLS} x {CELLS} cells, black is flat" if numbers == HOG else f"{numbers} numbers each"
+    if not _is_hog(bag):
+        return f"{bag.words_.shape[1]} numbers each"
+    side = ", each towards its bright side" if _signed(bag) else ""
+    return f"edges in {CELLS} x {CELLS} cells, black is flat{side}"
 
 
-def bars(word: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _is_hog(bag: BagOfWords) -> bool:
+    bins = getattr(bag.descriptor, "bins", BINS)
+    return isinstance(bag.descriptor, DenseHog | OrbHog) and bag.words_.shape[1] == bins * CELLS**2
+
+
+def _signed(bag: BagOfWords) -> bool:
+    return getattr(bag.descriptor, "signed", False)
+
+
+def bars(word: np.ndarray, signed: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """A HoG word as bars along the edges that it stands for, in the unit square with y downwards.
 
-    OpenCV lays the cells column by column, and bin k counts gradients of (k + 1/2) * 180 / 8 degrees, clockwise from
-    x as the image is seen; an edge runs across its gradient.
+    OpenCV lays the cells column by column, and bin k of n counts gradients of (k + 1/2) * 180 / n degrees (360 if
+    signed), clockwise from x as the image is seen; an edge runs across its gradient, which points to its bright side.
 
     Returns:
-        float `[32, 2, 2]`, the ends of each bar, x and y; float `[32]`, its value.
+        float `[D, 2, 2]`, the ends of each bar, x and y; float `[D]`, its value.
     """
-    angles = (np.arange(BINS) + 0.5) * np.pi / BINS + np.pi / 2
+    bins = len(word) // CELLS**2
+    gradients = (np.arange(bins) + 0.5) * (2 if signed else 1) * np.pi / bins
+    angles = gradients + np.pi / 2
+    aside = 0.12 * signed * np.stack([np.cos(gradients), np.sin(gradients)], -1)
     reach = 0.42 / CELLS * np.stack([np.cos(angles), np.sin(angles)], -1)
     middles = (np.arange(CELLS) + 0.5) / CELLS
     centres = np.stack(np.meshgrid(middles, middles, indexing="ij"), -1).reshape(-1, 1, 2)  # x is the slower
+    centres = centres + aside
     return np.stack([centres - reach, centres + reach], 2).reshape(-1, 2, 2), np.asarray(word, float)
 
 
