@@ -7,6 +7,7 @@ import json
 import pytest
 
 DIGITS = ("dataset=digits", "dataset.image_size=28", "train=smoke")
+COLOUR = ["features.words.hog.descriptor._target_=seedbed.features.descriptors.DenseColour"]
 DENSE = (
     *DIGITS, "model=features_mlp", "features.words.hog.vocabulary.words=16", "features.selection.sizes=[100]",
     "features.selection.trees=5", "features.words.hog.levels=[3]",
@@ -93,12 +94,13 @@ def test_a_convnet_takes_no_features(seedbed, tmp_path):
     [
         (["dataset.image_size=4"], "patch of 6 pixels on images of 4"),
         (["features.selection.sizes=[5000]"], "cannot keep 5000 of 144"),
-        (["features.words.hog.descriptor._target_=seedbed.features.descriptors.DenseColour"], "need colour"),
+        ([*COLOUR, "~features.words.hog.descriptor.bins", "~features.words.hog.descriptor.signed"], "need colour"),
+        (COLOUR, "takes no 'bins' (it takes patch, stride)"),
         (["features.words.hog.descriptor.stride=0"], "stride"),
         (["features.words.hog.descriptor.patch=7"], "patch"),
         (["features.words.hog.vocabulary.words=0"], "words"),
         (["features.words.hog.assignment=sofd"], "features.words.hog.assignment"),
-        (["features.words.hog=3"], "features:words.hog"),
+        (["features.words.hog=3"], "features.words.hog: expected a group"),
     ],
 )
 def test_a_mistake_in_the_features_is_one_message(seedbed, words, message):
@@ -109,14 +111,8 @@ def test_a_mistake_in_the_features_is_one_message(seedbed, words, message):
 
 
 @pytest.mark.slow
-def test_smoke_runs_the_reports_features_as_they_are(seedbed):
-    """train=smoke asks whether a configuration runs at all: the report's own features are one."""
-    seedbed(*DIGITS, "model=features_mlp", "features=original").check()
-
-
-@pytest.mark.slow
 def test_a_model_of_pixels_may_call_a_part_of_itself_features(seedbed, tmp_path):
-    """As torchvision's AlexNet and VGG do; best.safetensors keeps what a pipeline learned under `features.`."""
+    """As torchvision's AlexNet and VGG do; best.safetensors keeps what a pipeline learned under `features:`."""
     (tmp_path / "own.py").write_text(
         "from torch import nn\n\n\n"
         "class Own(nn.Module):\n"
