@@ -37,6 +37,7 @@ from seedbed.engine import device
 from seedbed.engine.device import Device
 from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.loop import State, fit
+from seedbed.models.convolution import replace_convolutions
 from seedbed.types import ImageData, Split, UserError
 
 if TYPE_CHECKING:
@@ -92,20 +93,6 @@ def load(settings: Settings, images: int) -> ImageData:
     train = Split(data.train.images, data.train.labels, rows)
     val = Split(data.val.images, data.val.labels, data.val.index[:1])
     return replace(data, train=train, val=val)
-
-
-def stock(model: nn.Module) -> nn.Module:
-    """Replace every convolution of a subclass by torch's own, with the same parameters; in place but for the root."""
-    for name, child in model.named_children():
-        setattr(model, name, stock(child))
-    if not isinstance(model, nn.Conv2d) or type(model) is nn.Conv2d:
-        return model
-    plain = nn.Conv2d(
-        model.in_channels, model.out_channels, model.kernel_size, model.stride, model.padding, model.dilation,
-        model.groups, model.bias is not None, model.padding_mode, device="meta",
-    )  # fmt: skip
-    plain.weight, plain.bias = model.weight, model.bias
-    return plain.train(model.training)
 
 
 class Ours:
@@ -170,7 +157,9 @@ def make_usual(case: Case, settings: Settings, data: ImageData) -> usual_way.Job
     )
     make_optimizer = partial(_optimizer, settings)
     dataset = usual_way.Images(images, split.targets, transform)
-    return usual_way.Job(stock(state.model), dataset, BATCH, len(data.classes), make_optimizer)
+    return usual_way.Job(
+        replace_convolutions(state.model, nn.Conv2d), dataset, BATCH, len(data.classes), make_optimizer
+    )
 
 
 def _optimizer(settings: Settings, parameters: object) -> torch.optim.Optimizer:

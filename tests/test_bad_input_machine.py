@@ -81,7 +81,6 @@ import errno, io, os, sys
 import pathlib
 room, place = int(sys.argv[1]) * 1024, sys.argv[2]
 del sys.argv[1:3]
-used = {}
 real_open = pathlib.Path.open
 class Short:
     def __init__(self, file, path): self.__dict__.update(file=file, path=path)
@@ -102,12 +101,20 @@ sys.exit(main())
 """
 
 
-def on_a_full_disk(seedbed, tmp_path: Path, disk: Path | None, size: int, *words: str, **env: str) -> Outcome:
+def on_a_full_disk(seedbed, tmp_path: Path, small_disk, size: int, epochs: int) -> Path:
+    """Run with an output folder of so many KiB, which is too little; return that folder."""
+    disk = small_disk(size)
+    place = tmp_path / "disk"
+    words = (*SHORT, f"train.epochs={epochs}", f"cache_root={tmp_path / CACHE}", f"output_root={place}")
     if disk is not None:
-        return seedbed(*words, **env)
-    command = [sys.executable, "-c", FULL, str(size), str(tmp_path / "disk"), *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-    return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "outputs")
+        done = seedbed(*words)
+    else:
+        command = [sys.executable, "-c", FULL, str(size), str(place), *words]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = Outcome(ended.returncode, ended.stdout, ended.stderr, place)
+    one_message(done, str(place), "No space left")
+    assert not list(place.rglob("*.tmp"))
+    return place
 
 
 @pytest.mark.parametrize("source", ["array", "files"])
@@ -128,13 +135,8 @@ def test_no_space_left_for_the_cache(seedbed, tmp_path, small_disk, picture_tree
 
 def test_no_space_left_in_the_middle_of_a_run(seedbed, tmp_path, small_disk):
     """Room for the files of one epoch, not for a second copy of `last.pt` beside the first."""
-    size = 4600
-    disk = small_disk(size)
-    words = (*SHORT, "train.epochs=3", f"cache_root={tmp_path / CACHE}", f"output_root={tmp_path / 'disk'}")
-    done = on_a_full_disk(seedbed, tmp_path, disk, size, *words)
-    one_message(done, str(tmp_path / "disk"), "No space left")
-    (folder,) = (p for p in (tmp_path / "disk").iterdir() if p.is_dir())
-    assert not list(folder.rglob("*.tmp"))
+    place = on_a_full_disk(seedbed, tmp_path, small_disk, 4600, epochs=3)
+    (folder,) = (p for p in place.iterdir() if p.is_dir())
     state = load_last(folder / "last.pt")
     assert state["epoch"] >= 1
     assert load_file(folder / "best.safetensors")
@@ -142,10 +144,5 @@ def test_no_space_left_in_the_middle_of_a_run(seedbed, tmp_path, small_disk):
 
 
 def test_no_space_left_for_the_first_files_of_a_run(seedbed, tmp_path, small_disk):
-    size = 40
-    disk = small_disk(size)
-    words = (*SHORT, "train.epochs=1", f"cache_root={tmp_path / CACHE}", f"output_root={tmp_path / 'disk'}")
-    done = on_a_full_disk(seedbed, tmp_path, disk, size, *words)
-    one_message(done, str(tmp_path / "disk"), "No space left")
-    assert not list((tmp_path / "disk").rglob("*.tmp"))
-    assert not list((tmp_path / "disk").rglob("*.png")), "no half a picture"
+    place = on_a_full_disk(seedbed, tmp_path, small_disk, 40, epochs=1)
+    assert not list(place.rglob("*.png")), "no half a picture"

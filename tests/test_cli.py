@@ -98,11 +98,7 @@ def test_sweep_of_four_with_a_leaderboard_and_a_failure_recorded(seedbed):
     [
         (["optimzer.lr=1"], "optimzer.lr: no such key; did you mean 'optimizer.lr'"),
         (["train.epoch=3"], "train.epoch: no such key; did you mean 'train.epochs'"),
-        (["model=convnt"], "model=convnt: no such option; did you mean 'convnet'"),
-        (["modle=mlp"], "modle: no such key; did you mean 'model'"),
-        (["train.epochs=ten"], "train.epochs: expected a whole number, got 'ten'"),
         (["+optimizer.lrr=1"], "takes no 'lrr'; did you mean 'lr'"),
-        (["dataset.root=my photo (1).jpg"], "two pairs of quotes"),
         (["dataset=fruits", "data_root=nowhere"], "no fruits-360.zip"),
         (["task=evaluate"], "checkpoint"),
         (["task=evaluate", "checkpoint=nowhere"], "nowhere is not there"),
@@ -115,15 +111,6 @@ def test_a_mistake_is_one_message_and_nothing_is_left(seedbed, tmp_path, words, 
     assert message in done.err
     assert "Traceback" not in done.err and len(done.err.strip().splitlines()) == 1, done.err
     assert not list(tmp_path.iterdir())
-
-
-def test_cuda_where_there_is_none(seedbed):
-    import torch
-
-    if torch.cuda.is_available():
-        return
-    done = seedbed("device=cuda", "dataset=digits")
-    assert done.code == 1 and done.err.startswith("error: device=cuda: ")
 
 
 def test_a_loss_that_explodes_names_epoch_and_step(seedbed):

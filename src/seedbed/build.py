@@ -83,9 +83,8 @@ def make_features(settings: Settings) -> FeaturePipeline | None:
         return None
     if settings.augment_node.get("steps"):
         raise UserError("augment: features are extracted once, from images as they are; use augment=none")
-    from seedbed.features.pipeline import (
-        FeaturePipeline,  # OpenCV and scikit-learn: half a second for those who need it
-    )
+    # OpenCV and scikit-learn: half a second that other runs are spared.
+    from seedbed.features.pipeline import FeaturePipeline
 
     pipeline = instance(settings.features_node, "features")
     if not isinstance(pipeline, FeaturePipeline):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seedbed.experiment import Request
 
 log = logging.getLogger(__name__)
+PLACES = ("data_root", "output_root", "cache_root", "checkpoint", "resume")
 
 
 def conf_folder() -> Path:
@@ -43,9 +44,8 @@ def main() -> int:
         print(f"seedbed {__version__}")
         return 0
     _log_to_terminal()
-    wants_traceback = bool(os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0"))
-    # Hydra would print its own account of a mistake and leave; ours names the nearest spelling and the way out.
     before = os.environ.get("HYDRA_FULL_ERROR")
+    # Hydra would print its own account of a mistake and leave; ours names the nearest spelling and the way out.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with _quiet_usage():
@@ -61,13 +61,14 @@ def main() -> int:
         from seedbed.mistakes import explain
 
         message = explain(error, words, conf_folder())
-        if message is None or wants_traceback:
+        if message is None or before not in (None, "", "0"):
             raise
         _complain(message)
     finally:
-        os.environ.update({"HYDRA_FULL_ERROR": before} if before is not None else {})
         if before is None:
             del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
     return 1
 
 
@@ -138,7 +139,7 @@ def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
         raise UserError(f"{key}: must be given, as {key}=…") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'a key'}: {str(error).strip().splitlines()[0]}") from error
-    places = [(config, key) for key in ("data_root", "output_root", "cache_root")] + [(config.get("dataset"), "root")]
+    places = [(config, key) for key in PLACES] + [(config.get("dataset"), "root")]
     for holder, key in places:
         # A shell leaves the ~ of KEY=~/path as it is.
         if isinstance(holder, dict) and isinstance(holder.get(key), str):

@@ -146,7 +146,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
                 images.train, preprocess=shown, batch_size=own.batch_size, seed=seed
             )  # fmt: skip
             _describe(record, request, on, images, seen, bool(resumed))
-            if pipeline and not resumed:
+            if pipeline and not (record.folder / "features.json").exists():
                 _describe_features(record, request, images, pipeline)
             if state.history:
                 record.history(state.history)
@@ -241,13 +241,14 @@ def _describe_features(record: Record, request: Request, images: ImageData, pipe
 
     ends = np.cumsum([len(split) for split in images.splits.values()])
     found = dict(zip(images.splits, np.split(pipeline.found_, ends[:-1]), strict=True))
-    record.write_json("features.json", feature_plots.facts(pipeline, found))
     train = images.train
     # One image a class, as far as they go: 16 are drawn.
     _, first = np.unique(train.targets, return_index=True)
     rows = train.index[np.concatenate([first, np.setdiff1d(np.arange(min(len(train), 64)), first)])[:16]]
     names = [images.classes[label] for label in train.labels[rows]]
     feature_plots.draw(record.folder, pipeline, train.images[rows], names, request.title)
+    # Last: a run killed before it draws them when it goes on.
+    record.write_json("features.json", feature_plots.facts(pipeline, found))
 
 
 def _progress(epochs: int, batches: Iterable[Batch], epoch: int, step: int, steps: int) -> Iterable[Batch]:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seedbed.models import convolution
-from seedbed.models.convolution import Conv2d, use_small_maps
+from seedbed.models.convolution import Conv2d, replace_convolutions
 from seedbed.models.resnet import ResNet18
 
 
 def both(stock: nn.Conv2d, x: torch.Tensor) -> list[list[torch.Tensor]]:
     """Output, and gradients of input, weight and bias, of the stock and of our convolution."""
-    ours = use_small_maps(nn.Sequential(copy.deepcopy(stock)))[0]
+    ours = replace_convolutions(nn.Sequential(copy.deepcopy(stock)))[0]
     assert type(ours) is Conv2d and list(ours.state_dict()) == list(stock.state_dict())
     results = []
     for layer in (stock, ours):
@@ -60,15 +60,8 @@ def test_small_maps_take_the_other_way_and_large_ones_do_not(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_resnet_is_the_same_with_either(dtype):
     ours = ResNet18((3, 32, 32), 10)
-    stock = copy.deepcopy(ours)
-    for parent in list(stock.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is Conv2d:
-                plain = nn.Conv2d(
-                    child.in_channels, child.out_channels, child.kernel_size, child.stride, child.padding, bias=False
-                )
-                plain.load_state_dict(child.state_dict())
-                setattr(parent, name, plain)
+    stock = replace_convolutions(copy.deepcopy(ours), nn.Conv2d)
+    assert not any(isinstance(module, Conv2d) for module in stock.modules())
     x, y = torch.randn(8, 3, 32, 32), torch.arange(8)
     losses = []
     for model in (ours, stock):
@@ -87,6 +80,6 @@ def test_taking_over_draws_nothing():
     torch.manual_seed(3)
     stock = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 4, 1)))
     before, weight = torch.get_rng_state(), stock[0].weight
-    use_small_maps(stock)
+    replace_convolutions(stock)
     assert torch.equal(before, torch.get_rng_state()) and stock[0].weight is weight
     assert isinstance(stock[1][0], Conv2d)

@@ -47,7 +47,7 @@ class Store:
 def cache_folder(cache_root: str | None) -> Path:
     """Where stores are kept; `cache_root` None: in the user's cache directory."""
     if cache_root:
-        return Path(cache_root).expanduser()
+        return Path(cache_root)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seedbed"
 
 

@@ -43,20 +43,20 @@ class Conv2d(nn.Conv2d):
         )
 
 
-def use_small_maps(model: nn.Module) -> nn.Module:
-    """Replace every stock `nn.Conv2d` below `model` by a `Conv2d` with the same parameters; returns the model."""
+def replace_convolutions(model: nn.Module, kind: type[nn.Conv2d] = Conv2d) -> nn.Module:
+    """Replace every convolution below `model` by one of `kind` with the same parameters; returns the model."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv2d:
-                setattr(parent, name, _take_over(child))
+            if isinstance(child, nn.Conv2d) and type(child) is not kind:
+                setattr(parent, name, _take_over(child, kind))
     return model
 
 
-def _take_over(stock: nn.Conv2d) -> Conv2d:
+def _take_over(old: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
     # On the meta device nothing is drawn, so that the weights of a seed stay what they were.
-    own = Conv2d(
-        stock.in_channels, stock.out_channels, stock.kernel_size, stock.stride, stock.padding, stock.dilation,
-        stock.groups, stock.bias is not None, stock.padding_mode, device="meta",
+    new = kind(
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,
+        old.groups, old.bias is not None, old.padding_mode, device="meta",
     )  # fmt: skip
-    own.weight, own.bias = stock.weight, stock.bias
-    return own
+    new.weight, new.bias = old.weight, old.bias
+    return new.train(old.training)

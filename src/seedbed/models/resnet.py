@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from seedbed.models.convolution import use_small_maps
+from seedbed.models.convolution import replace_convolutions
 from seedbed.types import UserError
 
 
@@ -32,7 +32,7 @@ class ResNet18(ResNet):
         super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=classes)
         self.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-        use_small_maps(self)
+        replace_convolutions(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> logits `[B, classes]`."""

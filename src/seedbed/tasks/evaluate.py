@@ -38,19 +38,14 @@ def run(request: experiment.Request) -> RunResult:
     Raises:
         UserError: the file is no checkpoint of ours, asks for code or places that are not, or does not fit the data.
     """
-    path = Path(request.config["checkpoint"]).expanduser()
+    path = Path(request.config["checkpoint"])
     weights, facts = checkpoint.load_best(path)
     for key, kind in (("config", dict), ("classes", list), ("channels", int), ("preprocess", dict | None)):
         if not isinstance(facts.get(key), kind):
             raise UserError(f"checkpoint: {path} does not say its {key}; it was not written by a run of seedbed")
     for word in request.overrides:
         key = word.partition("=")[0].lstrip("+~")
-        if (
-            key in KEYS_OF_THE_FILE
-            or key.partition(".")[0] == "features"
-            or key in OWN_TO_THE_INSTALLATION
-            or key == "train"
-        ):
+        if key in (*KEYS_OF_THE_FILE, *OWN_TO_THE_INSTALLATION, "train") or key.partition(".")[0] == "features":
             raise UserError(f"{word}: says nothing to task=evaluate; a checkpoint brings size and normalisation along")
     typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
     _refuse_foreign(path, facts["config"], typed)

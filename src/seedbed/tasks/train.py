@@ -26,7 +26,7 @@ def run(request: experiment.Request) -> RunResult:
     """
     if request.config.get("resume") is None:
         return experiment.train(request)
-    folder = Path(request.config["resume"]).expanduser()
+    folder = Path(request.config["resume"])
     if not (folder / "config.yaml").is_file():
         raise UserError(f"resume: {folder} is not a run folder (it holds no config.yaml)")
     with Record(folder) as record:
