@@ -124,4 +124,8 @@ def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: i
         return None, False
     target = config.locate(node["_target_"], "scheduler._target_")
     by_batch = "total_steps" in config.parameters_of(target)[0]
+    rise = node.get("pct_start", 0.3)
+    if by_batch and rise * steps == 1:
+        # torch divides by the length of the rise less one step, which would be 0: a hair's difference, the same rates.
+        node = {**node, "pct_start": rise + (1e-9 if rise < 1 else -1e-9)}
     return instance(node, "scheduler", optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from seedbed.data.augment import Chain, HorizontalFlip, PaddedCrop, Rotation
+from seedbed.data.augment import Chain, Erase, HorizontalFlip, PaddedCrop, Rotation
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.types import UserError
 
@@ -46,6 +46,34 @@ def test_a_flip_twice_is_the_identity(x):
     once = chain.apply(x, always)
     assert torch.equal(once, x.flip(-1))
     assert torch.equal(chain.apply(once, always), x)
+
+
+@given(images, st.data())
+def test_erase_blackens_the_square_it_says_and_nothing_else(x, data):
+    size = x.shape[-1]
+    side = data.draw(st.integers(1, size))
+    top, left = data.draw(st.integers(0, size - side)), data.draw(st.integers(0, size - side))
+    erase = Chain({"flip": HorizontalFlip(), "erase": Erase(side)})
+    out = erase.apply(x, {"flip": constant(len(x), flip=True), "erase": constant(len(x), top=top, left=left)})
+    expected = x.flip(-1).clone()
+    expected[..., top : top + side, left : left + side] = 0
+    assert torch.equal(out, expected)
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_erase_draws_squares_within_the_image(side, more):
+    size = side + more - 1
+    drawn = Erase(side).draw(np.random.default_rng(0), 200, size)
+    for places in drawn.values():
+        assert places.min() >= 0
+        assert places.max() <= size - side
+
+
+def test_erase_refuses_a_square_larger_than_the_image():
+    with pytest.raises(UserError, match="a square of 9 needs images"):
+        Chain({"erase": Erase(9)}).sizes(8)
+    with pytest.raises(UserError, match="side >= 1"):
+        Erase(0)
 
 
 @given(images, st.integers(0, 5), st.data())

@@ -126,6 +126,35 @@ class PaddedCrop:
         return Places(y, x, places.inside)
 
 
+class Erase:
+    """Blacken a square at a uniformly drawn place, wholly within the image.
+
+    Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
+
+    Args:
+        side: of the square, in pixels.
+    """
+
+    def __init__(self, side: int):
+        if side < 1:
+            raise UserError(f"Erase: needs side >= 1, got {side}")
+        self.side = side
+
+    def output_size(self, size: int) -> int:
+        if self.side > size:
+            raise UserError(f"Erase: a square of {self.side} needs images of at least as many pixels, not {size}")
+        return size
+
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+        room = size - self.side + 1
+        return {"top": rng.integers(room, size=n), "left": rng.integers(room, size=n)}
+
+    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+        down, right = places.y - parameters["top"], places.x - parameters["left"]
+        erased = (down >= 0) & (down < self.side) & (right >= 0) & (right < self.side)
+        return Places(places.y, places.x, places.mask(~erased))
+
+
 def reflect(places: torch.Tensor, size: int) -> torch.Tensor:
     """Coordinates up to `size - 1` pixels outside `[0, size)` -> inside, mirrored at the edge pixel."""
     return (size - 1) - ((size - 1) - places.abs()).abs()

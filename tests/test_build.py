@@ -1,0 +1,24 @@
+"""The parts that the configuration names, completed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_conf import composed
+
+from seedbed import build, config
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10, 20])
+@pytest.mark.parametrize("pct_start", [0.1, 0.2, 0.25, 0.3, 0.5, 1.0])
+def test_one_cycle_runs_over_however_few_steps(steps, pct_start):
+    settings = config.check(composed("scheduler=one_cycle", f"scheduler.pct_start={pct_start}", "optimizer.lr=0.5"))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    schedule, by_batch = build.make_schedule(settings, optimizer, steps)
+    assert by_batch
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step() if len(rates) < steps else None
+    assert all(0 < rate <= 0.5 for rate in rates)
