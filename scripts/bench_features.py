@@ -73,7 +73,7 @@ class Usual:
     def describe_key_points(self, image: np.ndarray) -> np.ndarray:
         own = self.bag.descriptor
         grey = resized(to_grey(image), own.size)
-        corners = [(round(x), round(y)) for x, y in self.find(grey)]
+        corners = np.rint(self.find(grey)).astype(int).tolist()
         if not corners:
             return self.whole.compute(resized(grey, own.whole)).reshape(1, -1)
         half = own.patch // 2

@@ -93,7 +93,6 @@ def test_a_convnet_takes_no_features(seedbed, tmp_path):
     ("words", "message"),
     [
         (["dataset.image_size=4"], "patch of 6 pixels on images of 4"),
-        (["features.selection.sizes=[5000]"], "cannot keep 5000 of 144"),
         ([*COLOUR, "~features.words.hog.descriptor.bins", "~features.words.hog.descriptor.signed"], "need colour"),
         (COLOUR, "takes no 'bins' (it takes patch, stride)"),
         (["features.words.hog.descriptor.stride=0"], "stride"),
@@ -133,3 +132,13 @@ def test_a_model_of_pixels_may_call_a_part_of_itself_features(seedbed, tmp_path)
 
     weights, _ = checkpoint.load_best(best)
     assert not [name for name in weights if name.startswith(FEATURES)], "task=evaluate would take them for a pipeline's"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["original/fashion_mnist_features", "best/fashion_mnist_features"])
+def test_a_preset_runs_on_a_few_images(seedbed, tmp_path, preset):
+    done = seedbed(f"experiment={preset}", "train=smoke", SEEDBED_CACHE=str(tmp_path / "cache"))
+    assert done.code == 0, done.err
+    log = (done.folders[0] / "train.log").read_text()
+    # Two batches of images give the report's vocabulary 20 words, of which 64 cannot be kept.
+    assert ("asks for 64 features, there are 20: all kept" in log) == preset.startswith("original")

@@ -11,6 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from examples import bag, data_set, pictures, small_pipeline
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -18,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from seedbed.features import cached, descriptors, words
 from seedbed.features.cached import extract
 from seedbed.features.descriptors import DenseColour, DenseHog, OrbHog
-from seedbed.features.pipeline import FeaturePipeline
+from seedbed.features.pipeline import FeaturePipeline, mean_and_deviation
 from seedbed.features.selection import ForestSelection
 from seedbed.features.vocabulary import IncrementalKMeans, SampledKMeans
 from seedbed.features.words import BagOfWords
@@ -225,6 +227,16 @@ def test_scaling_is_that_of_the_training_images():
     assert np.allclose(shares.min(0), 0, atol=1e-6) and np.allclose(shares.max(0), 1, atol=1e-5)
 
 
+@given(st.integers(1, 40), st.integers(1, 5), st.floats(-1e3, 1e3), st.integers(0, 2**31))
+def test_mean_and_deviation_are_numpys(n, wide, centre, seed):
+    columns = (np.random.default_rng(seed).normal(centre, 1, (n, wide))).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seedbed.features.pipeline.BLOCK", 7)
+        mean, deviation = mean_and_deviation(columns)
+    assert np.allclose(mean, columns.mean(0, dtype=np.float64), rtol=1e-6)
+    assert np.allclose(deviation, columns.std(0, dtype=np.float64), rtol=1e-4, atol=1e-3)
+
+
 def test_chunks_and_threads_change_nothing(pipeline, monkeypatch):
     images, labels = pictures(channels=3)
     found = []
@@ -324,7 +336,6 @@ def test_a_single_word_softly_assigned():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"selection": ForestSelection(sizes=(64,))}, "cannot keep 64 of 32 features"),
         ({"words": {"colour": bag(DenseColour(6, 4))}}, "need colour images"),
         ({"words": {"hog": bag(DenseHog(patch=20))}}, "patch of 20 pixels on images of 16"),
         ({"words": {}}, "at least one bag"),

@@ -53,15 +53,17 @@ def test_a_forest_sees_no_more_images_than_asked_for(monkeypatch):
     assert seen == [(15, 10), (15, 6), (60, 10)]
 
 
-@pytest.mark.parametrize("sizes", [(), (0,), (2, 4), (11,), (12, 11)])
+@pytest.mark.parametrize("sizes", [(), (0,), (2, 4)])
 def test_impossible_sizes_are_refused(sizes):
     with pytest.raises(UserError, match=r"features\.selection\.sizes"):
         ForestSelection(sizes, trees=3).fit(*columns())
 
 
-def test_a_selection_larger_than_the_vocabulary_names_both():
-    with pytest.raises(UserError, match="cannot keep 64 of 10 features"):
-        ForestSelection((64,), trees=3).fit(*columns())
+@pytest.mark.parametrize("sizes", [(64,), (12, 11)])
+def test_a_selection_larger_than_the_vocabulary_keeps_all_and_says_so(sizes, caplog):
+    selection = ForestSelection(sizes, trees=3).fit(*columns())
+    assert selection.kept_.tolist() == list(range(10))
+    assert f"asks for {sizes[-1]} features, there are 10: all kept" in caplog.text
 
 
 def test_one_class_alone_is_no_error():

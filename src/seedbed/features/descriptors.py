@@ -114,12 +114,12 @@ class OrbHog(Descriptor):
         for image in images:
             grey = resized(to_grey(image), self.size)
             points = find(grey)
-            found.append(bool(points))
-            if points:
+            found.append(len(points) > 0)
+            if len(points):
                 bordered = cv2.copyMakeBorder(grey, half, half, half, half, cv2.BORDER_REFLECT_101)
-                corners = [(round(x), round(y)) for x, y in points]
+                corners = np.rint(points).astype(int).tolist()
                 own = patch_hog.compute(bordered, locations=corners)
-                places = np.array(points, np.float32) / grey.shape[0]
+                places = points / grey.shape[0]
             else:
                 own = whole_hog.compute(resized(grey, self.whole))
                 places = np.full((1, 2), 0.5, np.float32)
@@ -130,8 +130,8 @@ class OrbHog(Descriptor):
             np.concatenate(values), np.concatenate(positions), np.array(counts), np.array(found, dtype=bool)
         )
 
-    def detector(self, size: int) -> Callable[[np.ndarray], list[tuple[float, float]]]:
-        """A function from a grey image of this size to its key points `(x, y)`, strongest first.
+    def detector(self, size: int) -> Callable[[np.ndarray], np.ndarray]:
+        """A function from a grey image of this size to its key points, float32 `[P, 2]`, x and y.
 
         ORB's own patch and edge of 31 pixels leave no room on a small image: they shrink with it.
         """
@@ -140,9 +140,14 @@ class OrbHog(Descriptor):
             nfeatures=self.key_points, edgeThreshold=edge, patchSize=max(2, edge), fastThreshold=self.threshold,
             nlevels=8 if size >= 64 else 3,
         )  # fmt: skip
-        return lambda grey: [
-            p.pt for p in sorted(orb.detect(grey, None), key=lambda p: (-p.response, p.pt))[: self.key_points]
-        ]
+
+        def find(grey: np.ndarray) -> np.ndarray:
+            points = orb.detect(grey)
+            if len(points) > self.key_points:  # ORB may give a few more: equally strong ones
+                points = sorted(points, key=lambda p: (-p.response, p.pt))[: self.key_points]
+            return cv2.KeyPoint_convert(points) if points else np.empty((0, 2), np.float32)
+
+        return find
 
 
 class DenseHog(Descriptor):

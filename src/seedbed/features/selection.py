@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,19 +15,21 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from seedbed.features.limits import at_least
 from seedbed.types import UserError
 
+log = logging.getLogger(__name__)
+
 
 class ForestSelection(SelectorMixin, BaseEstimator):
     """Keeps the features that matter most to a random forest, in one stage or several (report, section 1).
 
     Args:
         sizes: features left after each stage, descending; the forest of a stage sees what the one before has left.
-            A stage before the last that asks for more than there are keeps all.
+            A stage that asks for more than there are keeps all; the last one says so.
         trees: of each forest.
         samples: images that each forest learns from, drawn at random; None: all.
         random_state: seed.
 
     Attributes:
-        kept_: int64 `[sizes[-1]]`, ascending: indices of the kept features.
+        kept_: int64 `[F']`, ascending: indices of the kept features.
         importances_: float64 `[F]`: those of the first stage's forest.
     """
 
@@ -39,11 +42,7 @@ class ForestSelection(SelectorMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> ForestSelection:
-        """Args: X: `[N, F]`; y: labels `[N]`.
-
-        Raises:
-            UserError: more features are to be kept than there are.
-        """
+        """Args: X: `[N, F]`; y: labels `[N]`."""
         at_least(1, self, "trees", "samples")
         at_least(0, self, "random_state")
         X, y = validate_data(self, X, y, dtype=np.float32)
@@ -52,10 +51,8 @@ class ForestSelection(SelectorMixin, BaseEstimator):
         if not sizes or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1:
             raise UserError(f"features.selection.sizes: expected descending positive numbers, got {sizes}")
         if sizes[-1] > X.shape[1]:
-            raise UserError(
-                f"features.selection.sizes: cannot keep {sizes[-1]} of {X.shape[1]} features; choose fewer, or a "
-                "larger vocabulary"
-            )
+            # Few images give few words: a first try on a small subset is to run, with what there is.
+            log.warning("features.selection.sizes asks for %d features, there are %d: all kept", sizes[-1], X.shape[1])
         rng = np.random.default_rng(self.random_state)
         kept = np.arange(X.shape[1])
         for stage, size in enumerate(sizes):
