@@ -16,7 +16,8 @@ from bench_table import describe_machine, figures, spread
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
-from seedbed.features.descriptors import DenseHog, OrbHog, hog, resized, to_grey
+from seedbed.features.descriptors import DenseHog, hog, resized, to_grey
+from seedbed.features.orb import OrbHog
 from seedbed.features.vocabulary import IncrementalKMeans
 from seedbed.features.words import BagOfWords
 from seedbed.types import UserError
@@ -58,7 +59,7 @@ class Usual:
             places = (np.arange(0, size - own.patch + 1, own.stride) + own.patch / 2) / size
             self.cells = [cell for level in bag.levels for cell in grid_cells(places.astype(np.float32), level)]
         elif isinstance(own, OrbHog) and list(bag.levels) == [1]:
-            self.find, self.hog, self.whole = own.detector(own.size or size), hog(own.patch), hog(own.whole)
+            self.orb, self.hog, self.whole = own.detector(own.size or size), hog(own.patch), hog(own.whole)
             self.describe, self.cells = self.describe_key_points, [slice(None)]
         else:
             raise UserError(f"features: no usual way for {type(own).__name__} with levels {list(bag.levels)}")
@@ -73,11 +74,12 @@ class Usual:
     def describe_key_points(self, image: np.ndarray) -> np.ndarray:
         own = self.bag.descriptor
         grey = resized(to_grey(image), own.size)
-        corners = np.rint(self.find(grey)).astype(int).tolist()
-        if not corners:
+        points = sorted(self.orb.detect(grey), key=lambda p: -p.response)[: own.key_points]
+        if not points:
             return self.whole.compute(resized(grey, own.whole)).reshape(1, -1)
         half = own.patch // 2
         bordered = cv2.copyMakeBorder(grey, half, half, half, half, cv2.BORDER_REFLECT_101)
+        corners = np.rint(cv2.KeyPoint_convert(points)).astype(int).tolist()
         return self.hog.compute(bordered, locations=corners).reshape(-1, 32)
 
     def histogram(self, descriptors: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedbed.features import descriptors
-from seedbed.features.descriptors import DenseColour, DenseHog, OrbHog, hog
+from seedbed.features.descriptors import DenseColour, DenseHog, hog
+from seedbed.features.orb import OrbBytes, OrbHog
 from seedbed.features.vocabulary import SampledKMeans
 from seedbed.types import UserError
 
@@ -67,6 +68,35 @@ def test_orb_keeps_no_more_points_than_asked_for():
     images, _ = pictures(3, size=64)
     some, one = (OrbHog(threshold=5, patch=8, key_points=n).describe(images) for n in (20, 1))
     assert (some.counts <= 20).all() and (one.counts == 1).all()
+
+
+def test_orbs_points_are_the_strongest_first():
+    image = blank(size=64)
+    image[..., 10:20, 10:20] = 255
+    image[..., 40:50, 40:50] = 60
+    (x, y), *_ = OrbHog(threshold=5, patch=8).describe(image).positions * 64
+    assert max(x, y) < 30
+
+
+@pytest.mark.parametrize("size", [28, 64])
+def test_orbs_bytes_are_opencvs_as_shares(size):
+    images, _ = pictures(3, size=size)
+    found = OrbBytes(threshold=5).describe(images)
+    edge = size // 8
+    orb = cv2.ORB_create(edgeThreshold=edge, patchSize=edge, fastThreshold=5, nlevels=8 if size >= 64 else 3)
+    assert is_sound(found, 3) and found.found.all()
+    for number, image in enumerate(images):
+        _, expected = orb.detectAndCompute(image[0], None)
+        own = found.values[found.images == number] * 255
+        assert sorted(np.rint(own).astype(int).tolist()) == sorted(expected.tolist())
+
+
+def test_orbs_bytes_of_an_image_without_key_points_are_those_of_its_centre():
+    assert not OrbBytes(edge=31).describe(blank(2, size=28)).found.any()
+    images, _ = pictures(2, size=28)
+    found = OrbBytes(edge=31).describe(images)  # OpenCV's own margin leaves no room on 28 pixels
+    assert is_sound(found, 2) and found.values.shape == (2, 32) and not found.found.any()
+    assert not np.array_equal(*found.values) and found.values.max() <= 1
 
 
 def test_an_image_without_key_points_is_described_whole():
@@ -142,7 +172,7 @@ def test_colours_are_the_cells_means(patch, stride, seed):
     assert is_sound(found, 1)
 
 
-@pytest.mark.parametrize("describe", [OrbHog(threshold=5, patch=8), DenseHog(6, 4), DenseColour(6, 4)])
+@pytest.mark.parametrize("describe", [OrbHog(threshold=5, patch=8), OrbBytes(5), DenseHog(6, 4), DenseColour(6, 4)])
 def test_chunks_and_cores_change_nothing(describe, monkeypatch):
     images, _ = pictures(11, channels=3)
     whole = describe.describe(images)
@@ -196,7 +226,7 @@ def test_colour_words_need_colour():
 def test_a_whole_of_one_pixel_does_not_end_the_process():
     """In a process of its own: OpenCV divides by zero, and the whole process goes with it."""
     code = (
-        "import numpy as np\nfrom seedbed.features.descriptors import OrbHog\nfrom seedbed.types import UserError\n"
+        "import numpy as np\nfrom seedbed.features.orb import OrbHog\nfrom seedbed.types import UserError\n"
         "try: OrbHog(whole=1, patch=4).describe(np.zeros((1, 1, 16, 16), np.uint8))\n"
         "except UserError as error: print(error)"
     )

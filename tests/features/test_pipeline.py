@@ -19,7 +19,8 @@ from sklearn.preprocessing import StandardScaler
 
 from seedbed.features import cached, descriptors, words
 from seedbed.features.cached import extract
-from seedbed.features.descriptors import DenseColour, DenseHog, OrbHog
+from seedbed.features.descriptors import DenseColour, DenseHog
+from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline, mean_and_deviation
 from seedbed.features.selection import ForestSelection
 from seedbed.features.vocabulary import IncrementalKMeans, SampledKMeans

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.features.descriptors import DenseColour, DenseHog, OrbHog, hog
+from seedbed.features.descriptors import DenseColour, DenseHog, hog
+from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.selection import ForestSelection
 from seedbed.features.vocabulary import IncrementalKMeans, SampledKMeans

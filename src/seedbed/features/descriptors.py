@@ -1,4 +1,4 @@
-"""Local descriptors: gradients round ORB's key points (the report's), or on a dense grid; colours on a dense grid.
+"""Local descriptors: what they share, and those on a dense grid, gradients and colours. Those at key points: `orb`.
 
 Each class is stateless and takes uint8 images `[N, C, H, W]`; a chunk of images is the work of one thread (OpenCV
 frees the interpreter while it computes).
@@ -7,7 +7,6 @@ frees the interpreter while it computes).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -78,76 +77,6 @@ class Descriptor(BaseEstimator):
     def describe_chunk(self, images: np.ndarray) -> Descriptors:
         """The same for a few images, in one thread."""
         raise NotImplementedError
-
-
-class OrbHog(Descriptor):
-    """HoG of a patch round each ORB key point; HoG of the whole image where there is none (report, section 1).
-
-    Args:
-        threshold: of ORB's FAST detector, in grey levels.
-        patch: side of the described patch in pixels.
-        size: side to which images are resized before detection; None: as they are.
-        key_points: the most that are kept of an image.
-        whole: side to which an image without key points is resized.
-    """
-
-    def __init__(
-        self, threshold: int = 25, patch: int = 16, size: int | None = None, key_points: int = 500, whole: int = 64
-    ):
-        self.threshold = threshold
-        self.patch = patch
-        self.size = size
-        self.key_points = key_points
-        self.whole = whole
-
-    def _refuse(self, shape: tuple[int, ...]) -> None:
-        at_least(0, self, "threshold")
-        at_least(1, self, "key_points")
-        at_least(2, self, "size", "whole")
-        self._refuse_patch(self.size or min(shape[2:]))
-
-    def describe_chunk(self, images: np.ndarray) -> Descriptors:
-        self._refuse(images.shape)
-        find, patch_hog, whole_hog = self.detector(self.size or images.shape[-1]), hog(self.patch), hog(self.whole)
-        half = self.patch // 2
-        values, positions, counts, found = [], [], [], []
-        for image in images:
-            grey = resized(to_grey(image), self.size)
-            points = find(grey)
-            found.append(len(points) > 0)
-            if len(points):
-                bordered = cv2.copyMakeBorder(grey, half, half, half, half, cv2.BORDER_REFLECT_101)
-                corners = np.rint(points).astype(int).tolist()
-                own = patch_hog.compute(bordered, locations=corners)
-                places = points / grey.shape[0]
-            else:
-                own = whole_hog.compute(resized(grey, self.whole))
-                places = np.full((1, 2), 0.5, np.float32)
-            values.append(own.reshape(len(places), -1))
-            positions.append(places)
-            counts.append(len(places))
-        return Descriptors(
-            np.concatenate(values), np.concatenate(positions), np.array(counts), np.array(found, dtype=bool)
-        )
-
-    def detector(self, size: int) -> Callable[[np.ndarray], np.ndarray]:
-        """A function from a grey image of this size to its key points, float32 `[P, 2]`, x and y.
-
-        ORB's own patch and edge of 31 pixels leave no room on a small image: they shrink with it.
-        """
-        edge = max(2, min(31, size // 8))
-        orb = cv2.ORB_create(
-            nfeatures=self.key_points, edgeThreshold=edge, patchSize=max(2, edge), fastThreshold=self.threshold,
-            nlevels=8 if size >= 64 else 3,
-        )  # fmt: skip
-
-        def find(grey: np.ndarray) -> np.ndarray:
-            points = orb.detect(grey)
-            if len(points) > self.key_points:  # ORB may give a few more: equally strong ones
-                points = sorted(points, key=lambda p: (-p.response, p.pt))[: self.key_points]
-            return cv2.KeyPoint_convert(points) if points else np.empty((0, 2), np.float32)
-
-        return find
 
 
 class DenseHog(Descriptor):

@@ -127,7 +127,7 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
 
 
 def mean_and_deviation(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 `[N, F]` -> of each column, float64: a block of rows at a time, while it lies in the processor's cache."""
+    """float32 `[N, F]` -> of each column, float64; by blocks of rows that fit the processor's cache."""
     mean, variance = np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
     blocks = [columns[start : start + BLOCK] for start in range(0, len(columns), BLOCK)]
     for block in blocks:

@@ -13,7 +13,8 @@ from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from seedbed.features.descriptors import BINS, CELLS, DenseColour, DenseHog, OrbHog
+from seedbed.features.descriptors import BINS, CELLS, DenseColour, DenseHog
+from seedbed.features.orb import Orb, OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.words import BagOfWords
 from seedbed.results.plots import TRAIN_COLOUR, VAL_COLOUR, save
@@ -85,7 +86,7 @@ def kept_share(pipeline: FeaturePipeline) -> float | None:
 def draw_key_points(pipeline: FeaturePipeline, images: np.ndarray, names: list[str], title: str, path: Path) -> None:
     """A block for each bag: the key points of every image, or the grid of patches, the same for all, on one."""
     grid, room = 3.4, 0.55
-    sparse = [isinstance(bag.descriptor, OrbHog) for bag in pipeline.bags_.values()]
+    sparse = [isinstance(bag.descriptor, Orb) for bag in pipeline.bags_.values()]
     columns, cell = 4, 1.75
     rows = -(-len(images) // columns)
     widths = [columns * cell if own else grid for own in sparse]
@@ -122,7 +123,7 @@ def draw_key_points(pipeline: FeaturePipeline, images: np.ndarray, names: list[s
     save(page.picture, path)
 
 
-def _key_points(axes: Axes, image: np.ndarray, places: np.ndarray, descriptor: OrbHog) -> None:
+def _key_points(axes: Axes, image: np.ndarray, places: np.ndarray, descriptor: Orb) -> None:
     """Circles as wide as the described patch, round the strongest alone: all of them would hide a small image.
 
     An image without any is dimmed: it is described as a whole.
@@ -134,7 +135,7 @@ def _key_points(axes: Axes, image: np.ndarray, places: np.ndarray, descriptor: O
         return
     size = descriptor.size or image.shape[-1]
     places = places + 0.5 / size  # ORB counts from the centre of the first pixel
-    diameter = np.full(min(len(places), CIRCLES), descriptor.patch / size)
+    diameter = np.full(min(len(places), CIRCLES), descriptor.patch_on(size) / size)
     circles = EllipseCollection(
         diameter, diameter, 0 * diameter, units="xy", offsets=places[:CIRCLES], offset_transform=axes.transData,
         facecolors="none", edgecolors=PATCH_COLOUR, linewidths=0.9, alpha=0.8,
@@ -334,8 +335,10 @@ def _cells(bag: BagOfWords) -> int:
 
 def _describe(bag: BagOfWords, image: np.ndarray) -> str:
     descriptor = bag.descriptor
-    side = f"{descriptor.patch} x {descriptor.patch} pixels"
-    if isinstance(descriptor, OrbHog):
+    orb = isinstance(descriptor, Orb)
+    patch = descriptor.patch_on(descriptor.size or image.shape[-1]) if orb else descriptor.patch
+    side = f"{patch} x {patch} pixels"
+    if orb:
         at = f" on {descriptor.size} x {descriptor.size} pixels" if descriptor.size else ""
         return f"ORB key points{at}; circles: patches of {side} round the {CIRCLES} strongest"
     stride = getattr(descriptor, "stride", None)
