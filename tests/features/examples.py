@@ -10,10 +10,11 @@ import pytest
 from conftest import image_split
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from seedbed.features.descriptors import DenseHog
+from seedbed.features.descriptors import DenseColour, DenseHog
+from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.selection import ForestSelection
-from seedbed.features.vocabulary import SampledKMeans
+from seedbed.features.vocabulary import IncrementalKMeans, SampledKMeans
 from seedbed.features.words import BagOfWords
 from seedbed.types import ImageData
 
@@ -44,6 +45,33 @@ def data_set(images: np.ndarray, labels: np.ndarray, train: int = 20, val: int =
     splits = [image_split(images, labels, own) for own in rows]
     names = [f"{i}.png" for i in range(len(images))]
     return ImageData(*splits, classes=("lying", "upright"), names=names, fingerprint="f", store=store)
+
+
+KINDS = {
+    "dense": lambda: small_pipeline(),
+    "everything": lambda: small_pipeline(
+        words={"hog": bag(levels=(1, 2)), "colour": bag(DenseColour(6, 5), assignment="hard", norm="l1")},
+        selection=None, scaling="minmax",
+    ),
+    "original": lambda: small_pipeline(
+        words={
+            "hog": bag(
+                OrbHog(threshold=5, patch=8), IncrementalKMeans(20, 5, 4), assignment="hard", power=1, norm="l1",
+                images=None, sample=None,
+            )
+        },
+        scaling="minmax",
+    ),
+}  # fmt: skip
+
+
+def everything_learned(pipeline: FeaturePipeline) -> dict[str, np.ndarray]:
+    importances = {} if pipeline.importances_ is None else {"importances": pipeline.importances_}
+    return {**pipeline.arrays(), **importances}
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
 
 
 # Ours compute in numpy alone. scikit-learn itself skips this one without SCIPY_ARRAY_API.
