@@ -1,0 +1,84 @@
+"""A table of runs: each row is a command, what it changes, what it gave. A killed table goes on where it stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS = ("step", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command")
+
+
+@dataclass(frozen=True)
+class Row:
+    """`step` says what is changed; `words` are those after `python -m run`; an aside belongs beside the row before."""
+
+    step: str
+    words: str
+    aside: bool = False
+
+    @property
+    def command(self) -> str:
+        return f"python -m run {self.words}"
+
+
+def fill(path: Path, rows: list[Row]) -> list[dict[str, str]]:
+    """Run the rows that the CSV does not hold yet, under the same command, and return all of them, in order."""
+    done = {}
+    if path.exists():
+        with path.open() as file:
+            done = {row["command"]: row for row in csv.DictReader(file)}
+    for row in rows:
+        if row.command not in done:
+            done[row.command] = {"command": row.command, **run(row.words)}
+        done[row.command]["step"] = ("- " if row.aside else "") + row.step
+        kept = [done[r.command] for r in rows if r.command in done]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        with unfinished.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+        unfinished.replace(path)
+    return [done[row.command] for row in rows]
+
+
+def run(words: str) -> dict[str, str]:
+    """One run in a folder of its own; what its result.json says."""
+    with tempfile.TemporaryDirectory() as outputs:
+        print(f"python -m run {words}", flush=True)
+        environment = {**os.environ, "SEEDBED_OUTPUTS": outputs}
+        done = subprocess.run([sys.executable, "-m", "run", *words.split()], env=environment, stdout=subprocess.DEVNULL)
+        if done.returncode:
+            raise SystemExit(f"failed: python -m run {words}")
+        (folder,) = (path for path in Path(outputs).iterdir() if path.is_dir())
+        result = json.loads((folder / "result.json").read_text())
+        with (folder / "metrics.csv").open() as file:
+            metrics = list(csv.DictReader(file))
+    test = result["test"]
+    return {
+        "val_accuracy": f"{max(float(row['val_accuracy']) for row in metrics):.4f}",
+        "test_accuracy": f"{test['accuracy']:.4f}",
+        "test_f1": f"{test['f1']:.4f}",
+        "epochs": str(len(metrics)),
+        "seconds": f"{sum(float(row['seconds']) for row in metrics):.0f}",
+    }
+
+
+def markdown(rows: list[dict[str, str]]) -> str:
+    """The table, its commands numbered beneath it."""
+    head = (
+        "| | step | validation | test | F1 | epochs | training s |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: |"
+    )
+    body = [
+        f"| {n} | {r['step']} | {r['val_accuracy']} | {r['test_accuracy']} | {r['test_f1']} | {r['epochs']} "
+        f"| {r['seconds']} |"
+        for n, r in enumerate(rows)
+    ]
+    commands = [f"{n}  {r['command']}" for n, r in enumerate(rows)]
+    return "\n".join([head, *body, "", "```", *commands, "```"]) + "\n"
