@@ -89,3 +89,14 @@ def test_softmax_output_is_a_switch():
 def test_impossible_arguments_are_refused(make):
     with pytest.raises(UserError, match="model"):
         make()
+
+
+@pytest.mark.parametrize(
+    "model", [ResNet18((3, 32, 32), 10), ConvNet((1, 28, 28), 10), ConvNet((3, 28, 28), 5, blocks=1)]
+)
+def test_stages_hold_every_parameter_once_from_input_to_head(model):
+    stages = model.stages()
+    assert next(iter(stages)) == "stem" and [*stages][-1] == "head"
+    held = [p for modules in stages.values() for module in modules for p in module.parameters()]
+    assert len(held) == len({id(p) for p in held}) == len([*model.parameters()])
+    assert all(a is b for a, b in zip(held, model.parameters(), strict=True))

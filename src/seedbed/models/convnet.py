@@ -116,3 +116,13 @@ class ConvNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> logits `[B, classes]`."""
         return self.classifier(self.features(x).mean((2, 3)))
+
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Its modules by name and depth, from the input to the head; a stage's map is what its last module gives."""
+        layers = [*self.features]
+        starts = [i for i, layer in enumerate(layers) if isinstance(layer, Stage)]
+        deeper = {
+            f"stage{n}": layers[start:end]
+            for n, (start, end) in enumerate(zip(starts, [*starts[1:], len(layers)], strict=True), 1)
+        }
+        return {"stem": layers[: starts[0]], **deeper, "head": [self.classifier]}

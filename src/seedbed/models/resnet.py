@@ -37,3 +37,8 @@ class ResNet18(ResNet):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> logits `[B, classes]`."""
         return super().forward(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x)
+
+    def stages(self) -> dict[str, list[nn.Module]]:
+        """Its modules by name and depth, from the input to the head; a stage's map is what its last module gives."""
+        deeper = {f"layer{n}": [getattr(self, f"layer{n}")] for n in (1, 2, 3, 4)}
+        return {"stem": [self.conv1, self.bn1], **deeper, "head": [self.fc]}
