@@ -1,7 +1,8 @@
-"""From a checked configuration to its parts: data, preprocessing, model, schedule."""
+"""From a checked configuration to its parts: data, preprocessing, model, optimizer, schedule."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,15 @@ from seedbed import config
 from seedbed.config import Settings
 from seedbed.data import dataset
 from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
-from seedbed.engine import device
+from seedbed.engine import device, startup
+from seedbed.models.pretrained import load_pretrained
+from seedbed.models.stages import freeze, groups
 from seedbed.types import ImageData, UserError
 
 if TYPE_CHECKING:
     from seedbed.features.pipeline import FeaturePipeline
+
+log = logging.getLogger(__name__)
 
 
 def instance(node: Mapping[str, Any] | None, group: str, **supplied: Any) -> Any:
@@ -117,6 +122,26 @@ def make_model(settings: Settings, shape: tuple[int, ...], classes: int) -> tupl
     return on.place(model), on
 
 
+def prepare_tuning(settings: Settings, model: nn.Module, begins: bool) -> None:
+    """Give a model its pretrained weights, if its training begins, and freeze what is to stay."""
+    own = settings.model
+    if begins and own.pretrained not in (None, "none"):
+        fresh = load_pretrained(model, own.pretrained)
+        log.info("weights of %s%s", own.pretrained, f", but for {', '.join(fresh)}" if fresh else "")
+    freeze(model, own.freeze, own.freeze_norms)
+
+
+def make_optimizer(settings: Settings, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of what is not frozen, with a rate for each stage where `model.lr_decay` says so."""
+    node = settings.optimizer_node
+    if not settings.device.compile:
+        startup.keep_compiler_out(config.locate(node["_target_"], "optimizer._target_"))
+    decay = settings.model.lr_decay
+    if decay != 1 and "lr" not in node:
+        raise UserError("model.lr_decay: needs optimizer.lr, the rate of the head")
+    return instance(node, "optimizer", params=groups(model, node.get("lr", 0.0), decay))
+
+
 def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int) -> tuple[Any, bool]:
     """The learning-rate schedule, and whether it advances with every batch: one that takes `total_steps` does."""
     node = settings.scheduler_node
@@ -128,4 +153,7 @@ def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: i
     if by_batch and rise * steps == 1:
         # torch divides by the length of the rise less one step, which would be 0: a hair's difference, the same rates.
         node = {**node, "pct_start": rise + (1e-9 if rise < 1 else -1e-9)}
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if "max_lr" in node and len(rates) > 1 and not isinstance(node["max_lr"], list):
+        node = {**node, "max_lr": [node["max_lr"] * rate / rates[0] for rate in rates]}
     return instance(node, "scheduler", optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch

@@ -1,7 +1,7 @@
 """Schemas of the scalar keys, and the check of every `_target_` and keyword before any work.
 
 Scalars that seedbed itself reads are typed by the dataclasses here. A node with a `_target_` is typed by the
-signature that it names. Defaults live in the yaml files alone.
+signature that it names. Defaults live in the yaml files, but for keys that only some models have.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Union
 
 from seedbed.types import UserError
@@ -48,11 +48,18 @@ class DatasetSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a model's yaml says of its input: the size it prefers and the normalisation of pixels in [0, 1]."""
+    """What a model's yaml says of its input: the size it prefers and the normalisation of pixels in [0, 1].
+
+    The keys of fine-tuning, from `pretrained` on, are for models with stages.
+    """
 
     image_size: int = at_least(1)
     mean: float | list[float] | None
     std: float | list[float] | None
+    pretrained: str | None = None
+    freeze: str | None = None
+    freeze_norms: bool = False
+    lr_decay: float = field(default=1.0, metadata={"valid": lambda v: 0 < v <= 1, "range": "> 0 and <= 1"})
 
 
 @dataclass(frozen=True)
@@ -160,7 +167,9 @@ def _scalars(schema: type, values: Any, prefix: str) -> Any:
     for spec in fields(schema):
         key = f"{prefix}{spec.name}"
         if spec.name not in values:
-            raise UserError(f"{key}: missing")
+            if spec.default is MISSING:
+                raise UserError(f"{key}: missing")
+            continue
         value = values[spec.name]
         if not accepts(value, hints[spec.name]):
             raise UserError(f"{key}: expected {describe(hints[spec.name])}, got {value!r}")

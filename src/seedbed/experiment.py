@@ -21,7 +21,7 @@ from seedbed import build, config, randomness
 from seedbed.config import Settings, TrainSettings
 from seedbed.data.augment import Chain
 from seedbed.data.loader import Batch, Loader
-from seedbed.engine import checkpoint, device, startup
+from seedbed.engine import checkpoint, device
 from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.evaluate import Metrics, measure, predict
 from seedbed.engine.interrupt import StopRequest
@@ -115,9 +115,8 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     loader = partial(Loader, preprocess=preprocess, device=on.torch, channels_last=on.channels_last)
     train_loader = loader(data.train, batch_size=own.batch_size, seed=seed, augment=augment)
     val_loader = loader(data.val, batch_size=own.eval_batch_size)
-    if not settings.device.compile:
-        startup.keep_compiler_out(config.locate(settings.optimizer_node["_target_"], "optimizer._target_"))
-    optimizer = build.instance(settings.optimizer_node, "optimizer", params=model.parameters())
+    build.prepare_tuning(settings, model, begins=not (resumed and (resumed.folder / "last.pt").exists()))
+    optimizer = build.make_optimizer(settings, model)
     schedule, by_batch = build.make_schedule(settings, optimizer, own.epochs * len(train_loader))
     state = State(model, optimizer, schedule, EarlyStopping(own.monitor, own.patience), by_batch)
     if resumed:

@@ -1,0 +1,110 @@
+"""Weights to begin with: the shipped ones by name, or a file of a state dict."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from seedbed.models.stages import stages_of
+from seedbed.types import UserError
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+LISTED = 12  # keys of a mismatch that are named
+
+
+def load_pretrained(model: nn.Module, source: str) -> list[str]:
+    """Give a model the weights of another one of its kind; a head of another size keeps its own.
+
+    Args:
+        source: the name of shipped weights (`cifar10`), or a file: safetensors, or a state dict that loads with
+            `weights_only=True`; keys with or without `module.` before them.
+
+    Returns:
+        the keys of the head that kept their own weights.
+
+    Raises:
+        UserError: no such weights, an unreadable or altered file, or keys or shapes that do not fit.
+    """
+    weights = read_weights(find(model, source))
+    own = model.state_dict()
+    head = {f"{prefix}{key}" for prefix, module in _head(model) for key in module.state_dict()}
+    fresh = sorted(key for key in head & weights.keys() if weights[key].shape != own[key].shape)
+    # Files of before 2018 lack the counters, which only a norm without momentum reads.
+    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in weights if key not in own]
+    misshapen = [
+        f"{key} {_shape(weights[key])} instead of {_shape(own[key])}"
+        for key in own
+        if key in weights and key not in fresh and weights[key].shape != own[key].shape
+    ]
+    wrong = [
+        f"{what}: {', '.join(keys[:LISTED])}" + (f" and {len(keys) - LISTED} more" if len(keys) > LISTED else "")
+        for what, keys in (("missing", missing), ("unknown", unexpected), ("of another shape", misshapen))
+        if keys
+    ]
+    if wrong:
+        raise UserError(f"model.pretrained: {source} does not fit {type(model).__name__}: {'; '.join(wrong)}")
+    model.load_state_dict({key: value for key, value in weights.items() if key not in fresh}, strict=False)
+    return fresh
+
+
+def find(model: nn.Module, source: str) -> Path:
+    """The file of shipped weights, its SHA-256 checked, or the path that was given."""
+    shipped = SHIPPED / f"{source}_{type(model).__name__.lower()}.safetensors"
+    if "/" not in source and shipped.is_file():
+        expected = shipped.with_suffix(".sha256").read_text().split()[0]
+        if hashlib.sha256(shipped.read_bytes()).hexdigest() != expected:
+            raise UserError(f"model.pretrained: {shipped} is not the file that was shipped; install seedbed again")
+        return shipped
+    path = Path(source).expanduser()
+    if not path.is_file():
+        names = sorted(p.name.partition("_")[0] for p in SHIPPED.glob(f"*_{type(model).__name__.lower()}.safetensors"))
+        raise UserError(
+            f"model.pretrained: {source} is not there; give {', '.join([*names, 'none'])}, or a file: safetensors or a "
+            "state dict"
+        )
+    return path
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict on the CPU, without `module.` before its keys; no code of the file is run."""
+    with path.open("rb") as file:
+        begin = file.read(2)
+    try:
+        if begin == b"PK" or begin[:1] == b"\x80":  # torch.save's zip, and the pickle that it wrote before
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                weights = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            weights = load_file(path)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load the file unsafely.
+        raise UserError(
+            f"model.pretrained: {path} holds something other than tensors and plain values; nothing of it was run"
+        ) from error
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise UserError(f"model.pretrained: {path} is neither safetensors nor a state dict ({text})") from error
+    if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
+        weights = weights["state_dict"]
+    if not isinstance(weights, dict) or not all(torch.is_tensor(value) for value in weights.values()):
+        raise UserError(f"model.pretrained: {path} holds no state dict: names with a tensor each")
+    if weights and all(key.startswith("module.") for key in weights):
+        weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    return weights
+
+
+def _head(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    head = stages_of(model, "model.pretrained")["head"]
+    return [(f"{name}.", module) for name, module in model.named_modules() if module in head]
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "one number"
