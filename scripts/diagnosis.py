@@ -63,9 +63,13 @@ FASHION_MNIST = [
 
 
 FRUITS_REPORT = "experiment=original/fruits_features"
-OUR_MLP = f"{ONE_LAYER} {ONE_CYCLE} model.widths=[512] model.batch_norm=true optimizer.lr=2e-3 train.epochs=12"
+OUR_MLP = f"{ONE_LAYER} {ONE_CYCLE} model.widths=[512] model.batch_norm=true optimizer.lr=2e-3 train.epochs=20"
 SMALL = "features=dense dataset.image_size=64"
 PATCH = f"{HOG}.descriptor.patch=16 {HOG}.descriptor.stride=6"
+COLOUR = "features.words.colour"
+LARGE_COLOUR = (
+    f"{COLOUR}.descriptor.patch=8 {COLOUR}.descriptor.stride=4 {COLOUR}.vocabulary.words=128 {COLOUR}.assignment=soft"
+)
 ONE_OF_128 = "features.selection.sizes=[300,128]"
 FRUITS = [
     Row("the report's pipeline", FRUITS_REPORT),
@@ -80,7 +84,8 @@ FRUITS = [
         "1,024 features kept, not 128",
         f"{FRUITS_REPORT} {OUR_MLP} {SMALL} {PATCH} {HOG}.levels=[1,3] features.selection.sizes=[1024]",
     ),
-    Row("colour words and our sizes: ours", "experiment=best/fruits_features"),
+    Row("128 colour words of 8 pixels, soft", f"experiment=best/fruits_features {LARGE_COLOUR}"),
+    Row("256 colour words of 2 pixels, hard: ours", "experiment=best/fruits_features"),
     Row("ours without HoG: colour words alone", "experiment=best/fruits_features ~features.words.hog", aside=True),
     Row("ours, split=arcs", "experiment=best/fruits_features dataset.split=arcs", aside=True),
 ]

@@ -142,3 +142,15 @@ def test_a_preset_runs_on_a_few_images(seedbed, tmp_path, preset):
     log = (done.folders[0] / "train.log").read_text()
     # Two batches of images give the report's vocabulary 20 words, of which 64 cannot be kept.
     assert ("asks for 64 features, there are 20: all kept" in log) == preset.startswith("original")
+
+
+@pytest.mark.slow
+def test_pictures_that_a_kill_prevented_are_drawn_when_the_run_goes_on(seedbed, tmp_path):
+    own = {"SEEDBED_CACHE": str(tmp_path / "cache")}
+    (folder,) = seedbed(*DENSE, "train.keep_last=true", **own).check().folders
+    drawn = ["features.json", "words.png", "key_points.png", "importances.png"]
+    for name in drawn:
+        (folder / name).unlink()
+    done = seedbed(f"resume={folder}", "train.epochs=2", **own)
+    assert done.code == 0, done.err
+    assert all((folder / name).stat().st_size > 100 for name in drawn)
