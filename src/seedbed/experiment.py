@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,6 +170,15 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
                 model, loader(data.test, batch_size=own.eval_batch_size), loss, on.autocast
             )
             metrics = measure(labels, predictions, len(data.classes))
+            if preprocess and hasattr(model, "stages"):
+                from seedbed.results.grad_cam_plot import choose, draw_evidence
+
+                rows = choose(labels, predictions)
+                some = loader(replace(data.test, index=data.test.index[rows]), batch_size=len(rows))
+                draw_evidence(
+                    model, some, labels[rows], predictions[rows], on.autocast, data.classes,
+                    f"{request.title}: test images", record.folder / "evidence.png",
+                )  # fmt: skip
             return _finish(record, request, state, data, figures_of(test_loss, metrics), metrics, own)
         except NonFiniteLoss as error:
             raise _spoilt(record, state, error) from error

@@ -17,6 +17,7 @@ from seedbed.features.descriptors import BINS, CELLS, DenseColour, DenseHog
 from seedbed.features.orb import Orb, OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.words import BagOfWords
+from seedbed.results.page import Page, short
 from seedbed.results.plots import TRAIN_COLOUR, VAL_COLOUR, save
 
 KEPT_COLOUR, NONE_COLOUR, ALL_COLOUR = TRAIN_COLOUR, VAL_COLOUR, "#9a9a9a"
@@ -105,7 +106,7 @@ def draw_key_points(pipeline: FeaturePipeline, images: np.ndarray, names: list[s
                 places = described.positions[ends[number] - described.counts[number] : ends[number]]
                 places = places if described.found[number] else places[:0]
                 note = f"{len(places)} key point{'s' * (len(places) != 1)}" if len(places) else "no key point"
-                page.text(x, y - 0.18, _short(label, 24), fontsize=7.5)
+                page.text(x, y - 0.18, short(label, 24), fontsize=7.5)
                 page.text(x, y - 0.05, note, fontsize=6.5, color="#666666" if len(places) else NONE_COLOUR)
                 _key_points(page.axes(x, y, cell * 0.93), image, places, bag.descriptor)
         else:
@@ -290,25 +291,6 @@ def draw_importances(pipeline: FeaturePipeline, title: str, path: Path) -> None:
     save(picture, path)
 
 
-class Page:
-    """A figure laid out in inches from its top left corner."""
-
-    def __init__(self, width: float, height: float):
-        self.width, self.height = width, height
-        self.picture = Figure(figsize=(width, height))
-
-    def axes(self, left: float, top: float, side: float) -> Axes:
-        bottom = 1 - (top + side) / self.height
-        axes = self.picture.add_axes((left / self.width, bottom, side / self.width, side / self.height))
-        axes.set(xticks=[], yticks=[])
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        return axes
-
-    def text(self, left: float, base: float, text: str, **style: Any) -> None:
-        self.picture.text(left / self.width, 1 - base / self.height, text, **style)
-
-
 def _show(axes: Axes, image: np.ndarray, strength: float) -> None:
     """An image over the unit square, y downwards, faded towards white."""
     pixels = np.repeat(image, 3, 0) if len(image) == 1 else image
@@ -344,7 +326,3 @@ def _describe(bag: BagOfWords, image: np.ndarray) -> str:
     stride = getattr(descriptor, "stride", None)
     count = int(descriptor.describe_chunk(image).counts[0])
     return f"{count:,} patches of {side}" + (f", every {stride} pixels" if stride else "")
-
-
-def _short(label: str, most: int) -> str:
-    return label if len(label) <= most else label[: most - 1] + "…"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from torch import nn
 
+from seedbed.data.loader import Loader
+from seedbed.engine.grad_cam import evidence_layer, grad_cam, map_sizes
+from seedbed.results.page import Page, short
 from seedbed.results.plots import TRAIN_COLOUR, VAL_COLOUR, save
 
 GROUPS = (("right", TRAIN_COLOUR), ("wrong", VAL_COLOUR))
@@ -42,6 +45,40 @@ def _spread(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     _, starts, counts = np.unique(labels[rows], return_index=True, return_counts=True)
     number = np.arange(len(rows)) - np.repeat(starts, counts)
     return rows[np.argsort(number, kind="stable")]
+
+
+def draw_evidence(
+    model: nn.Module,
+    shown: Loader,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    autocast: Callable,
+    names: Sequence[str],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw where a model found its evidence; nothing for one whose maps are too small to say.
+
+    Args:
+        shown: the `N` images, in batches of all of them.
+        labels, predictions: int `[N]`.
+        autocast: makes the context that sets the precision.
+        names, title: as in `draw_overlays`.
+    """
+    x, _ = shown.first(len(labels))
+    found = evidence_layer(model, x)
+    if found is None:
+        return
+    stage, layer = found
+    ((height, width),) = map_sizes(model, [layer], x)
+    classes = torch.from_numpy(predictions).to(x.device)
+    maps = grad_cam(model, layer, x, classes).numpy()
+    with torch.no_grad(), autocast():
+        confidences = model(x).float().softmax(1).gather(1, classes[:, None])[:, 0].cpu().numpy()
+    images = shown.preprocess.undo(x).cpu().numpy()
+    draw_overlays(
+        images, maps, labels, predictions, confidences, names, f"{stage} ({height} x {width})", title, path
+    )  # fmt: skip
 
 
 def draw_overlays(
@@ -78,9 +115,9 @@ def draw_overlays(
     columns = min(COLUMNS, max(len(rows) for *_, rows in groups))
     pair, header = 2 * CELL + SEAM, 0.95
     blocks = [0.4 + -(-len(rows) // columns) * _row_height(name) for name, _, rows in groups]
-    page = _Page(columns * (pair + GAP) - GAP, header + sum(blocks))
+    page = Page(columns * (pair + GAP) - GAP, header + sum(blocks))
     page.text(0, 0.22, title, fontsize=11)
-    line = f"evidence for the predicted class, beside its probability; Grad-CAM at {stage}"
+    line = f"evidence for the predicted class, with its probability; Grad-CAM at {stage}"
     page.text(0, 0.5, line, fontsize=9, color="#444444")
     _scale(page, 0.68)
     top = header
@@ -89,34 +126,16 @@ def draw_overlays(
         for place, i in enumerate(rows):
             row, column = divmod(place, columns)
             left, base = column * (pair + GAP), top + 0.32 + (row + 1) * _row_height(name) - 0.12 - CELL
-            label, prediction = names[labels[i]], names[predictions[i]]
-            if label != prediction:
-                page.text(left, base - 0.2, f"{_short(label, 30)},", fontsize=8)
-                label = f"taken for {_short(prediction, 21)}"
-            page.text(left, base - 0.06, _short(label, 31), fontsize=8)
+            caption = short(names[predictions[i]], 31)
+            if name == "wrong":
+                page.text(left, base - 0.2, f"{short(names[labels[i]], 30)},", fontsize=8)
+                caption = f"taken for {short(names[predictions[i]], 21)}"
+            page.text(left, base - 0.06, caption, fontsize=8)
             page.text(left + pair, base - 0.06, f"{confidences[i]:.2f}", ha="right", color="#666666", fontsize=8)
             _plain(page.axes(left, base, CELL, CELL), images[i])
             _overlay(page.axes(left + CELL + SEAM, base, CELL, CELL), images[i], maps[i])
         top += block
     save(page.picture, path)
-
-
-class _Page:
-    """A figure laid out in inches from its top left corner. (feature_plots has one too, but brings scikit-learn.)"""
-
-    def __init__(self, width: float, height: float):
-        self.width, self.height = width, height
-        self.picture = Figure(figsize=(width, height))
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        bottom = 1 - (top + height) / self.height
-        axes = self.picture.add_axes((left / self.width, bottom, width / self.width, height / self.height))
-        axes.set_axis_off()
-        return axes
-
-    def text(self, left: float, base: float, text: str, **style: Any) -> None:
-        # A class may be called $x$: no formula is meant.
-        self.picture.text(left / self.width, 1 - base / self.height, text, parse_math=False, **style)
 
 
 def _row_height(group: str) -> float:
@@ -145,7 +164,7 @@ def _alpha(heat: np.ndarray) -> np.ndarray:
     return OPAQUE * np.clip(heat, 0, 1)
 
 
-def _scale(page: _Page, top: float) -> None:
+def _scale(page: Page, top: float) -> None:
     """A small bar of the colours as they lie on grey, from no evidence to an image's most."""
     heat = np.linspace(0, 1, 128)
     alpha = _alpha(heat)[:, None]
@@ -153,7 +172,3 @@ def _scale(page: _Page, top: float) -> None:
     page.text(0, top + 0.1, "none", fontsize=7.5, color="#666666")
     page.axes(0.33, top, 1.3, 0.12).imshow(colours[None], aspect="auto")
     page.text(1.69, top + 0.1, "the most in this image", fontsize=7.5, color="#666666")
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"

@@ -16,6 +16,7 @@ from seedbed.files import write_atomically
 
 # Figures are made without pyplot: it would keep every one of a sweep in memory.
 matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
+matplotlib.rcParams["text.parse_math"] = False  # a class may be called $x$: no formula is meant
 TRAIN_COLOUR, VAL_COLOUR, BEST_COLOUR = "#3b6fb6", "#d1662f", "#666666"
 ANNOTATED = 20
 
