@@ -154,6 +154,6 @@ def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: i
         # torch divides by the length of the rise less one step, which would be 0: a hair's difference, the same rates.
         node = {**node, "pct_start": rise + (1e-9 if rise < 1 else -1e-9)}
     rates = [group["lr"] for group in optimizer.param_groups]
-    if "max_lr" in node and len(rates) > 1 and not isinstance(node["max_lr"], list):
+    if "max_lr" in node and len(rates) > 1 and rates[0] and not isinstance(node["max_lr"], list):
         node = {**node, "max_lr": [node["max_lr"] * rate / rates[0] for rate in rates]}
     return instance(node, "scheduler", optimizer=optimizer, **({"total_steps": steps} if by_batch else {})), by_batch

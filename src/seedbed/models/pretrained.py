@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -32,10 +31,13 @@ def load_pretrained(model: nn.Module, source: str) -> list[str]:
     Raises:
         UserError: no such weights, an unreadable or altered file, or keys or shapes that do not fit.
     """
-    weights = read_weights(find(model, source))
-    own = model.state_dict()
     head = {f"{prefix}{key}" for prefix, module in _head(model) for key in module.state_dict()}
-    fresh = sorted(key for key in head & weights.keys() if weights[key].shape != own[key].shape)
+    weights, own = read_weights(find(model, source)), model.state_dict()
+    # Another number of classes is meant; another number of inputs is another model.
+    fresh = sorted(
+        key for key in head & weights.keys()
+        if weights[key].shape != own[key].shape and weights[key].shape[1:] == own[key].shape[1:]
+    )  # fmt: skip
     # Files of before 2018 lack the counters, which only a norm without momentum reads.
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in weights if key not in own]
@@ -57,15 +59,21 @@ def load_pretrained(model: nn.Module, source: str) -> list[str]:
 
 def find(model: nn.Module, source: str) -> Path:
     """The file of shipped weights, its SHA-256 checked, or the path that was given."""
-    shipped = SHIPPED / f"{source}_{type(model).__name__.lower()}.safetensors"
-    if "/" not in source and shipped.is_file():
-        expected = shipped.with_suffix(".sha256").read_text().split()[0]
-        if hashlib.sha256(shipped.read_bytes()).hexdigest() != expected:
+    kind = f"_{type(model).__name__.lower()}.safetensors"
+    names = sorted(path.name.removesuffix(kind) for path in SHIPPED.glob(f"*{kind}"))
+    if source in names:
+        shipped = SHIPPED / f"{source}{kind}"
+        expected = shipped.with_suffix(".sha256")
+        found = hashlib.sha256(shipped.read_bytes()).hexdigest()
+        if not expected.is_file() or expected.read_text().split()[:1] != [found]:
             raise UserError(f"model.pretrained: {shipped} is not the file that was shipped; install seedbed again")
         return shipped
-    path = Path(source).expanduser()
-    if not path.is_file():
-        names = sorted(p.name.partition("_")[0] for p in SHIPPED.glob(f"*_{type(model).__name__.lower()}.safetensors"))
+    try:
+        path = Path(source).expanduser()
+        there = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # no such user, too long a name, a zero byte
+        there = False
+    if not there:
         raise UserError(
             f"model.pretrained: {source} is not there; give {', '.join([*names, 'none'])}, or a file: safetensors or a "
             "state dict"
@@ -75,9 +83,9 @@ def find(model: nn.Module, source: str) -> Path:
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A state dict on the CPU, without `module.` before its keys; no code of the file is run."""
-    with path.open("rb") as file:
-        begin = file.read(2)
     try:
+        with path.open("rb") as file:
+            begin = file.read(2)
         if begin == b"PK" or begin[:1] == b"\x80":  # torch.save's zip, and the pickle that it wrote before
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -89,12 +97,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(
             f"model.pretrained: {path} holds something other than tensors and plain values; nothing of it was run"
         ) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # torch's reader raises what it meets: IndexError, struct.error, AssertionError …
         text = " ".join(str(error).split())[:200]
         raise UserError(f"model.pretrained: {path} is neither safetensors nor a state dict ({text})") from error
     if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]
-    if not isinstance(weights, dict) or not all(torch.is_tensor(value) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in weights.items()):
         raise UserError(f"model.pretrained: {path} holds no state dict: names with a tensor each")
     if weights and all(key.startswith("module.") for key in weights):
         weights = {key.removeprefix("module."): value for key, value in weights.items()}

@@ -34,8 +34,10 @@ def freeze(model: nn.Module, upto: str | None, norms: bool) -> None:
         norms: whether the statistics of all others stay, too (their weights are trained).
 
     Raises:
-        UserError: no such stage, or nothing left to train.
+        UserError: no such stage.
     """
+    if norms:
+        stages_of(model, "model.freeze_norms")
     still = {id(module) for module in model.modules()} if norms else set()
     if upto is not None:
         stages = stages_of(model, "model.freeze")

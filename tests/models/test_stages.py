@@ -1,0 +1,240 @@
+"""What is frozen stays bit by bit as it was, and what is not learns at the rate of its depth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from seedbed.models.convnet import ConvNet
+from seedbed.models.mlp import MLP
+from seedbed.models.resnet import ResNet18
+from seedbed.models.stages import StillBatchNorm2d, freeze, groups
+from seedbed.types import UserError
+
+
+def resnet() -> ResNet18:
+    torch.manual_seed(0)
+    return ResNet18((3, 16, 16), 4)
+
+
+def convnet(share: bool = False) -> ConvNet:
+    torch.manual_seed(0)
+    return ConvNet((3, 16, 16), 4, base_depth=4, expansion=2, share_blocks=share)
+
+
+def trained(model: nn.Module, steps: int = 3) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Some real steps; the state dict before and after."""
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-2)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        model.train()
+        x, y = torch.randn(4, 3, 16, 16, generator=generator), torch.randint(4, (4,), generator=generator)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            model(x)
+    return before, model.state_dict()
+
+
+def keys_of(model: nn.Module) -> dict[str, set[str]]:
+    """Stage -> state-dict keys of its own, told by where the tensors lie in memory."""
+    at = {value.data_ptr(): key for key, value in model.state_dict().items()}
+    return {
+        name: {at[value.data_ptr()] for module in modules for value in module.state_dict().values()}
+        for name, modules in model.stages().items()
+    }
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    assert before.keys() == after.keys()
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+CASES = [
+    (make, upto)
+    for make in (resnet, convnet, lambda: convnet(share=True))
+    for upto in [*make().stages()][:-1]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "upto"), CASES)
+def test_frozen_stages_stay_and_all_others_learn(make, upto):
+    model = make()
+    stages = keys_of(model)
+    assert set.union(*stages.values()) == set(model.state_dict())
+    freeze(model, upto, False)
+    names = [*stages]
+    frozen = set.union(*(stages[name] for name in names[: names.index(upto) + 1]))
+    assert changed(*trained(model)) == set(model.state_dict()) - frozen
+
+
+@pytest.mark.parametrize("make", [resnet, convnet])
+def test_nothing_is_frozen_where_nothing_is_asked_for(make):
+    model = make()
+    freeze(model, None, False)
+    assert not any(isinstance(module, StillBatchNorm2d) for module in model.modules())
+    assert changed(*trained(model)) == set(model.state_dict())
+
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.mark.parametrize("make", [resnet, convnet])
+def test_still_norms_keep_statistics_and_learn_weights(make):
+    model = make()
+    freeze(model, None, True)
+    statistics = {key for key in model.state_dict() if key.endswith(STATISTICS)}
+    assert len(statistics) == 3 * sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    assert changed(*trained(model)) == set(model.state_dict()) - statistics
+
+
+@pytest.mark.parametrize(("make", "upto"), [(resnet, "layer2"), (convnet, "stage1")])
+def test_stage_and_norms_together(make, upto):
+    model = make()
+    stages = keys_of(model)
+    freeze(model, upto, True)
+    names = [*stages]
+    learns = set.union(*(stages[name] for name in names[names.index(upto) + 1 :]))
+    assert changed(*trained(model)) == {key for key in learns if not key.endswith(STATISTICS)}
+
+
+@pytest.mark.parametrize("upto", ["layer9", "head", "", "fc", "LAYER2"])
+def test_an_unknown_stage_is_told_those_that_exist(upto):
+    model = resnet()
+    with pytest.raises(UserError) as caught:
+        freeze(model, upto, True)
+    message = str(caught.value)
+    assert message.startswith("model.freeze: ") and repr(upto) in message
+    assert "stem, layer1, layer2, layer3, layer4, got" in message
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(isinstance(module, StillBatchNorm2d) for module in model.modules())
+
+
+def test_a_model_without_stages_cannot_be_frozen():
+    with pytest.raises(UserError, match=r"^model\.freeze: MLP has no stages"):
+        freeze(MLP((1, 4, 4), 3, [5]), "stem", False)
+
+
+def test_still_norms_of_one_dimension_or_a_word_that_there_are_none():
+    model = MLP((1, 4, 4), 3, [5])
+    before = model.layers[2].running_mean.clone()
+    try:
+        freeze(model, None, True)
+    except UserError:
+        return
+    model.train()(torch.randn(6, 1, 4, 4))
+    assert torch.equal(model.layers[2].running_mean, before)
+
+
+@pytest.mark.parametrize(("upto", "norms"), [("layer2", False), (None, True), ("layer3", True)])
+def test_no_call_puts_a_still_norm_into_training(upto, norms):
+    model = resnet()
+    freeze(model, upto, norms)
+    still = [module for module in model.modules() if isinstance(module, StillBatchNorm2d)]
+    others = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and not isinstance(m, StillBatchNorm2d)]
+    assert len(still) + len(others) == 20 and len(still) == {"layer2": 10, None: 20, "layer3": 20}[upto]
+    for mode in (True, False, True):
+        model.train(mode)
+        assert not any(module.training for module in still)
+        assert all(module.training == mode for module in others)
+        for module in still:
+            assert module.train(mode) is module and not module.training
+
+
+@pytest.mark.parametrize("make", [resnet, convnet])
+@pytest.mark.parametrize("norms", [False, True])
+def test_a_state_dict_goes_from_frozen_to_free_and_back(make, norms):
+    free, frozen = make(), make()
+    upto = [*free.stages()][2]
+    shapes = [(key, value.shape, value.dtype) for key, value in free.state_dict().items()]
+    names = [name for name, _ in frozen.named_parameters()]
+    freeze(frozen, upto, norms)
+    assert [(key, value.shape, value.dtype) for key, value in frozen.state_dict().items()] == shapes
+    assert not any(value.is_meta for value in frozen.state_dict().values())
+    assert [name for name, _ in frozen.named_parameters()] == names and [*frozen.stages()] == [*free.stages()]
+    assert not changed(free.state_dict(), frozen.state_dict())
+    trained(frozen)
+    free.load_state_dict(frozen.state_dict())
+    assert not changed(free.state_dict(), frozen.state_dict())
+    again = make()
+    freeze(again, upto, norms)
+    again.load_state_dict(free.state_dict())
+    x = torch.randn(2, 3, 16, 16)
+    # Not bit by bit: where a weight wants no gradient, torch may take another kernel.
+    for model in (again, frozen):
+        torch.testing.assert_close(model.eval()(x), free.eval()(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_still_norm_is_a_norm_in_evaluation():
+    usual, still = nn.BatchNorm2d(6, eps=1e-3), StillBatchNorm2d(6, eps=1e-3)
+    usual.running_mean.normal_()
+    usual.running_var.uniform_(0.5, 2)
+    usual.weight.data.normal_()
+    usual.bias.data.normal_()
+    still.load_state_dict(usual.state_dict())
+    x = torch.randn(4, 6, 5, 5) * 3 + 1
+    assert not torch.allclose(still.train()(x), usual.train()(x))
+    usual.load_state_dict(still.state_dict())
+    assert torch.equal(still.train()(x), usual.eval()(x)) and torch.equal(still.eval()(x), usual(x))
+
+
+def test_a_frozen_norm_keeps_its_settings():
+    model = convnet()
+    old = model.features[3]
+    old.eps, old.momentum = 0.5, 0.9
+    freeze(model, "stem", False)
+    new = model.features[3]
+    assert type(new) is StillBatchNorm2d and (new.eps, new.momentum, new.affine) == (0.5, 0.9, True)
+    assert new.weight is old.weight and new.running_mean is old.running_mean
+
+
+def names_of(model: nn.Module, group: dict) -> list[str]:
+    name = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [name[id(parameter)] for parameter in group["params"]]
+
+
+@pytest.mark.parametrize("upto", [None, "layer3"])
+def test_without_decay_all_that_learns_is_one_group(upto):
+    model = resnet()
+    freeze(model, upto, False)
+    (group,) = groups(model, 0.1, 1.0)
+    assert group.keys() == {"params"}
+    expected = [name for name, _ in model.named_parameters() if not upto or name.startswith(("layer4.", "fc."))]
+    assert names_of(model, group) == expected
+
+
+@pytest.mark.parametrize("make", [resnet, convnet])
+def test_each_stage_learns_at_half_the_rate_of_the_one_above(make):
+    model = make()
+    found = groups(model, 0.8, 0.5)
+    assert [group["lr"] for group in found] == [0.8 / 2**n for n in range(len(model.stages()))]
+    stages = list(reversed(keys_of(model).values()))
+    assert all(set(names_of(model, group)) <= stage for group, stage in zip(found, stages, strict=True))
+    held = [name for group in found for name in names_of(model, group)]
+    assert sorted(held) == sorted(name for name, _ in model.named_parameters())
+    assert [group["lr"] for group in torch.optim.Adam(found, lr=0.8).param_groups] == [g["lr"] for g in found]
+
+
+@pytest.mark.parametrize("upto", ["stem", "layer2", "layer4"])
+def test_what_is_frozen_is_in_no_group(upto):
+    model = resnet()
+    freeze(model, upto, False)
+    found = groups(model, 1.0, 0.5)
+    left = {"stem": 5, "layer2": 3, "layer4": 1}[upto]
+    assert [group["lr"] for group in found] == [0.5**n for n in range(left)]
+    assert names_of(model, found[0]) == ["fc.weight", "fc.bias"]
+    held = [name for group in found for name in names_of(model, group)]
+    assert sorted(held) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
+    assert len(held) < len([*model.parameters()])
+
+
+def test_a_model_without_stages_has_one_rate():
+    model = MLP((1, 4, 4), 3, [5])
+    (group,) = groups(model, 0.1, 1)
+    assert len(group["params"]) == len([*model.parameters()])
+    with pytest.raises(UserError, match=r"^model\.lr_decay: MLP has no stages"):
+        groups(model, 0.1, 0.5)
