@@ -29,6 +29,7 @@ from seedbed.engine.loop import NonFiniteLoss, State, fit
 from seedbed.results import report
 from seedbed.results.environment import environment
 from seedbed.results.record import Record, class_counts, make_folder, slug
+from seedbed.tensors import in_short
 from seedbed.types import ImageData, RunResult, UserError
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _restore(state: State, folder: Path, data: ImageData) -> None:
         state.load_state_dict(saved)
     except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(
-            f"{path}: does not fit the run that {folder / 'config.yaml'} describes ({checkpoint.in_short(error)})"
+            f"{path}: does not fit the run that {folder / 'config.yaml'} describes ({in_short(error)})"
         ) from error
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
 from seedbed.files import write_atomically
+from seedbed.tensors import in_short, load_tensors
 from seedbed.types import UserError
 
 FORMAT_VERSION = 1
@@ -37,19 +36,9 @@ def load_last(path: Path) -> dict:
         UserError: missing, damaged, not ours, or of another format version.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is no checkpoint, said by the exception too
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path, f"{path}: not a readable seedbed checkpoint")
     except FileNotFoundError:
         raise UserError(f"{path}: is not there; a run can be resumed from its first finished epoch on") from None
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to load the file unsafely.
-        raise UserError(
-            f"{path}: not a readable seedbed checkpoint: it holds something other than tensors and plain values; "
-            "nothing of it was run"
-        ) from error
-    except Exception as error:  # torch's reader raises what it meets: IndexError, struct.error, AssertionError …
-        raise UserError(f"{path}: not a readable seedbed checkpoint ({in_short(error)})") from error
     if not isinstance(state, dict) or "format_version" not in state:
         raise UserError(f"{path}: not a checkpoint that seedbed wrote")
     _check_version(path, state["format_version"])
@@ -90,8 +79,3 @@ def load_best(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 def _check_version(path: Path, found: Any) -> None:
     if found != FORMAT_VERSION:
         raise UserError(f"{path}: has format version {found}, this seedbed reads {FORMAT_VERSION}")
-
-
-def in_short(error: Exception) -> str:
-    """An exception's text on one line, for a message."""
-    return " ".join((str(error).strip() or type(error).__name__).split())[:200]

@@ -114,7 +114,7 @@ class OrbHog(Orb):
 class OrbBytes(Orb):
     """ORB's own descriptor of each key point: 32 bytes as 32 numbers in [0, 1]; the other reading of the report.
 
-    The bits of a byte are 256 comparisons of pixels in no order, so that two like patches may have far apart numbers:
+    The bits of the 32 bytes are comparisons of pixels, in no order: one that differs may change a number by 1 or by 128.
     ORB is made for Hamming distances. An image without key points is described at its centre, enlarged.
 
     Args:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import warnings
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
 from seedbed.models.stages import stages_of
+from seedbed.tensors import in_short, load_tensors
 from seedbed.types import UserError
 
 SHIPPED = Path(__file__).parents[1] / "weights"
@@ -83,23 +83,15 @@ def find(model: nn.Module, source: str) -> Path:
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A state dict on the CPU, without `module.` before its keys; no code of the file is run."""
+    complaint = f"model.pretrained: {path} is neither safetensors nor a state dict"
     try:
         with path.open("rb") as file:
             begin = file.read(2)
-        if begin == b"PK" or begin[:1] == b"\x80":  # torch.save's zip, and the pickle that it wrote before
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                weights = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            weights = load_file(path)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to load the file unsafely.
-        raise UserError(
-            f"model.pretrained: {path} holds something other than tensors and plain values; nothing of it was run"
-        ) from error
-    except Exception as error:  # torch's reader raises what it meets: IndexError, struct.error, AssertionError …
-        text = " ".join(str(error).split())[:200]
-        raise UserError(f"model.pretrained: {path} is neither safetensors nor a state dict ({text})") from error
+        # torch.save's zip, and the pickle that it wrote before
+        of_torch = begin == b"PK" or begin[:1] == b"\x80"
+        weights = load_tensors(path, complaint) if of_torch else load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{complaint} ({in_short(error)})") from error
     if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]
     if not isinstance(weights, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in weights.items()):

@@ -19,6 +19,7 @@ from seedbed.engine import checkpoint, device
 from seedbed.engine.evaluate import measure, predict
 from seedbed.experiment import FEATURES
 from seedbed.results.report import table
+from seedbed.tensors import in_short
 from seedbed.types import ImageData, RunResult, Split, UserError
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def run(request: experiment.Request) -> RunResult:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{path}: its weights do not fit the model it names: {checkpoint.in_short(error)}") from error
+        raise UserError(f"{path}: its weights do not fit the model it names: {in_short(error)}") from error
     loader = Loader(
         test, preprocess, batch_size=settings.train.eval_batch_size, device=on.torch,
         channels_last=on.channels_last,
