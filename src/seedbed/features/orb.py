@@ -114,8 +114,8 @@ class OrbHog(Orb):
 class OrbBytes(Orb):
     """ORB's own descriptor of each key point: 32 bytes as 32 numbers in [0, 1]; the other reading of the report.
 
-    The bits of the 32 bytes are comparisons of pixels, in no order: one that differs may change a number by 1 or by 128.
-    ORB is made for Hamming distances. An image without key points is described at its centre, enlarged.
+    The bits of the 32 bytes are comparisons of pixels, in no order: one that differs may change a number by 1 or by
+    128. ORB is made for Hamming distances. An image without key points is described at its centre, enlarged.
 
     Args:
         threshold, size, key_points, edge: as in `OrbHog`.
