@@ -36,7 +36,11 @@ class ResNet18(ResNet):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> logits `[B, classes]`."""
-        return super().forward(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x)
+        x = self.bn1(self.conv1(x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x))
+        # torchvision has these two the other way round: equal, gradients too, and four times the pixels to rectify.
+        x = self.relu(self.maxpool(x))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
 
     def stages(self) -> dict[str, list[nn.Module]]:
         """Its modules by name and depth, from the input to the head; a stage's map is what its last module gives."""
