@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from torchvision.models.resnet import ResNet
 
 from seedbed.models.convnet import ConvNet
 from seedbed.models.mlp import MLP
@@ -36,6 +37,13 @@ def test_convnet(channels, classes, shared, parameters, order):
     assert count(model) == parameters
 
 
+@pytest.mark.parametrize(("kernel", "stride", "side"), [(7, 2, 14), (3, 1, 28), (5, 2, 14), (1, 3, 10)])
+def test_the_stem_keeps_the_side_but_for_its_stride(kernel, stride, side):
+    model = ConvNet((1, 28, 28), 10, base_depth=4, expansion=2, stem_kernel=kernel, stem_stride=stride)
+    assert model.features[0](torch.zeros(1, 1, 28, 28)).shape == (1, 4, side, side)
+    assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
 def test_resnet18():
     assert count(ResNet18((3, 32, 32), 10)) == 11_173_962
 
@@ -47,6 +55,19 @@ def test_resnet18_is_torchvisions_but_for_the_stem():
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
     assert ours.maxpool is not None and ours.layer4(ours.layer3(torch.zeros(1, 128, 8, 8))).shape[-1] == 2
+
+
+def test_rectifying_after_the_max_pool_changes_no_bit():
+    torch.manual_seed(0)
+    model, x = ResNet18((3, 32, 32), 10), torch.randn(4, 3, 32, 32)
+    logits, gradients = [], []
+    for forward in (model, lambda x: ResNet.forward(model, x)):
+        model.zero_grad()
+        logits.append(forward(x))
+        logits[-1].square().sum().backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    assert torch.equal(*logits)
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 def test_resnet18_repeats_grey_images():
@@ -83,7 +104,8 @@ def test_softmax_output_is_a_switch():
     [
         lambda: MLP((1, 4, 4), 3, [0]), lambda: MLP((1, 4, 4), 3, [5], dropout=1.0),
         lambda: MLP((1, 4, 4), 3, [5], batch_norm=[True, True]), lambda: ConvNet((5,), 3),
-        lambda: ConvNet((1, 8, 8), 3, blocks=0), lambda: ResNet18((2, 32, 32), 3),
+        lambda: ConvNet((1, 8, 8), 3, blocks=0), lambda: ConvNet((1, 8, 8), 3, stem_kernel=4),
+        lambda: ConvNet((1, 8, 8), 3, stem_stride=0), lambda: ResNet18((2, 32, 32), 3),
     ],
 )  # fmt: skip
 def test_impossible_arguments_are_refused(make):

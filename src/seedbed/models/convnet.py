@@ -62,7 +62,7 @@ class Stage(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """The report's DeepConvNet. With d(k) = base_depth * expansion^k: a 7x7 stride-2 stem to d0 and d1, three stages
+    """The report's DeepConvNet. With d(k) = base_depth * expansion^k: a stem (7x7, stride 2) to d0 and d1, three stages
     of bottlenecks at d1, d2 and d3, each followed by a 1x1 stride-2 convolution, global average pooling, and a
     linear classifier d4 -> d2 -> classes.
 
@@ -71,6 +71,7 @@ class ConvNet(nn.Module):
     Args:
         input_shape: `(C, H, W)`.
         classes: number of outputs.
+        stem_kernel, stem_stride: of the first convolution; the side of its kernel is odd.
         blocks: bottlenecks a stage.
         share_blocks: one bottleneck a stage, repeated with shared weights.
         norm_order: batch norm before the ReLU, or the report's ReLU before the norm.
@@ -83,6 +84,8 @@ class ConvNet(nn.Module):
         classes: int,
         base_depth: int = 16,
         expansion: int = 4,
+        stem_kernel: int = 7,
+        stem_stride: int = 2,
         blocks: int = 2,
         share_blocks: bool = False,
         norm_order: NormOrder = "norm_relu",
@@ -91,13 +94,15 @@ class ConvNet(nn.Module):
         super().__init__()
         if len(input_shape) != 3:
             raise UserError(f"model: a convnet needs images, got samples of shape {tuple(input_shape)}")
-        if min(base_depth, expansion, blocks) < 1:
-            raise UserError("model: base_depth, expansion and blocks must be at least 1")
+        if min(base_depth, expansion, blocks, stem_stride) < 1:
+            raise UserError("model: base_depth, expansion, blocks and stem_stride must be at least 1")
+        if stem_kernel < 1 or stem_kernel % 2 == 0:
+            raise UserError(f"model.stem_kernel: expected an odd number >= 1, got {stem_kernel}")
         if not 0 <= dropout < 1:
             raise UserError(f"model.dropout: expected a probability below 1, got {dropout}")
         depth = [base_depth * expansion**k for k in range(5)]
         layers: list[nn.Module] = [
-            Conv2d(input_shape[0], depth[0], 7, stride=2, padding=3, bias=False),
+            Conv2d(input_shape[0], depth[0], stem_kernel, stride=stem_stride, padding=stem_kernel // 2, bias=False),
             nn.ReLU(inplace=True),
             Conv2d(depth[0], depth[1], 1, bias=False),
             nn.BatchNorm2d(depth[1]),
