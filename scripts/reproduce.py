@@ -1,0 +1,203 @@
+"""The report's ten rows, with its settings and with ours: runs them, and writes docs/results/.
+
+    bash scripts/reproduce.sh                             all twenty presets, ours with three seeds
+    bash scripts/reproduce.sh best/fashion_mnist_mlp      one preset; best/ and original/ stand for ten
+    bash scripts/reproduce.sh --seeds 0 best/             one seed
+    bash scripts/reproduce.sh --table                     only write the tables again, from what runs.csv holds
+
+Finished runs are kept under outputs/kept and not run again. A killed script goes on where it stopped, each run
+from its last epoch. At the end it prints what is committed beside what this machine gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from kept_runs import complete, history, wall_seconds
+
+ROOT = Path(__file__).parents[1]
+FOLDER, PRESETS = ROOT / "docs" / "results", ROOT / "conf" / "experiment"
+SEEDS = (0, 1, 2)
+KEY = ("preset", "split", "seed")
+FIGURES = ("accuracy", "f1", "recall", "precision")
+COLUMNS = (
+    *KEY, *FIGURES, "val_accuracy", "best_epoch", "epochs", "training_seconds", "wall_seconds", "seconds_to_report",
+    "parameters", "precision_used", "cpu", "threads", "commit", "date",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the report's Table 1: shares of 1, and the minutes it took."""
+
+    preset: str
+    title: str
+    accuracy: float
+    f1: float
+    recall: float
+    precision: float
+    minutes: float
+
+
+ROWS = (
+    Row("fashion_mnist_features", "Fashion-MNIST, features → MLP", 0.64, 0.64, 0.64, 0.64, 2.9),
+    Row("fashion_mnist_mlp", "Fashion-MNIST, MLP on pixels", 0.88, 0.88, 0.88, 0.88, 4.2),
+    Row("fashion_mnist_convnet_augmented", "Fashion-MNIST, convnet, augmented", 0.8194, 0.81, 0.81, 0.82, 24),
+    Row("fashion_mnist_convnet_not_augmented", "Fashion-MNIST, convnet, not augmented", 0.77, 0.78, 0.77, 0.80, 17),
+    Row("fashion_mnist_resnet18", "Fashion-MNIST, ResNet-18 fine-tuned", 0.89, 0.89, 0.89, 0.89, 28),
+    Row("fruits_features", "Fruits, features → MLP", 0.29, 0.16, 0.17, 0.18, 7),
+    Row("fruits_mlp", "Fruits, MLP on pixels", 0.95, 0.92, 0.92, 0.94, 6.7),
+    Row("fruits_convnet_augmented", "Fruits, convnet, augmented", 0.91, 0.85, 0.88, 0.87, 32.7),
+    Row("fruits_convnet_not_augmented", "Fruits, convnet, not augmented", 0.86, 0.83, 0.85, 0.83, 18),
+    Row("fruits_resnet18", "Fruits, ResNet-18 fine-tuned", 0.92, 0.89, 0.89, 0.95, 41),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("presets", nargs="*", default=["original/", "best/"], help="default: all twenty")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of best/ presets; default: 0 1 2")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    runs = [] if given.table else planned(chosen(given.presets), given.seeds)
+    committed = read()
+    for preset, split, seed in runs:
+        words = f"experiment={preset} seed={seed}" + (" dataset.split=arcs" if split == "arcs" else "")
+        folder = complete(words)
+        rows = {**read(), (preset, split, seed): facts(folder, preset)}
+        write(rows)
+        if seed == 0 and split == "official":
+            for figure in ("loss", "accuracy"):
+                plot = FOLDER / "plots" / f"{preset.replace('/', '_')}_{figure}.png"
+                plot.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / f"{figure}.png", plot)
+        print(beside(preset, split, seed, rows[preset, split, seed], committed), flush=True)
+    (FOLDER / "table.md").write_text(table(read()))
+    print(f"written: {FOLDER / 'table.md'}, {FOLDER / 'runs.csv'}, {FOLDER / 'plots'}")
+
+
+def chosen(words: list[str]) -> list[str]:
+    """Presets by name, or all of a folder that is named with a slash at its end."""
+    known = [f"{kind}/{row.preset}" for kind, row in itertools.product(("original", "best"), ROWS)]
+    known = [preset for preset in known if (PRESETS / f"{preset}.yaml").is_file()]
+    for word in words:
+        if not any(preset == word or (word.endswith("/") and preset.startswith(word)) for preset in known):
+            raise SystemExit(f"error: {word}: no such preset; give original/, best/, or of: {', '.join(known)}")
+    return [p for p in known if any(p == word or (word.endswith("/") and p.startswith(word)) for word in words)]
+
+
+def planned(presets: list[str], seeds: list[int] | None) -> list[tuple[str, str, int]]:
+    """(preset, split, seed): one seed of the report's settings; of ours three, and Fruits-360 once by arcs."""
+    runs = []
+    for preset in presets:
+        own = [0] if preset.startswith("original/") else seeds or SEEDS
+        runs += [(preset, "official", seed) for seed in own]
+        if preset.startswith("best/fruits"):
+            runs.append((preset, "arcs", own[0]))
+    return runs
+
+
+def facts(folder: Path, preset: str) -> dict[str, str]:
+    """What a line of runs.csv says beside its key."""
+    result = json.loads((folder / "result.json").read_text())
+    environment = json.loads((folder / "environment.json").read_text())
+    report = next(row.accuracy for row in ROWS if preset.endswith(f"/{row.preset}"))
+    epochs = history(folder / "metrics.csv")
+    passed = itertools.accumulate(epoch["seconds"] for epoch in epochs)
+    reached = (s for s, epoch in zip(passed, epochs, strict=True) if epoch["val_accuracy"] >= report)
+    seconds, wall = next(reached, None), wall_seconds(folder)
+    return {
+        **{figure: f"{result['test'][figure]:.4f}" for figure in FIGURES},
+        "val_accuracy": f"{result['val']['accuracy']:.4f}",
+        "best_epoch": str(result["best_epoch"]),
+        "epochs": str(result["epochs"]),
+        "training_seconds": f"{result['seconds']:.0f}",
+        "wall_seconds": "" if wall is None else f"{wall:.0f}",
+        "seconds_to_report": "" if seconds is None else f"{seconds:.0f}",
+        "parameters": str(result["parameters"]),
+        "precision_used": environment["precision"],
+        "cpu": environment["gpu"] or environment["cpu"],
+        "threads": str(environment["threads"]),
+        "commit": (environment["git"] or {}).get("commit", "")[:10],
+        "date": environment["started"][:10],
+    }
+
+
+Runs = dict[tuple[str, str, int], dict[str, str]]
+
+
+def read() -> Runs:
+    """runs.csv: (preset, split, seed) -> the rest of the line."""
+    path = FOLDER / "runs.csv"
+    if not path.is_file():
+        return {}
+    with path.open() as file:
+        return {(row.pop("preset"), row.pop("split"), int(row.pop("seed"))): row for row in csv.DictReader(file)}
+
+
+def write(runs: Runs) -> None:
+    order = {f"{kind}/{row.preset}": n for n, (kind, row) in enumerate(itertools.product(("original", "best"), ROWS))}
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    unfinished = FOLDER / "runs.tmp"
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for key in sorted(runs, key=lambda key: (order[key[0]], key[1] == "arcs", key[2])):
+            writer.writerow({**dict(zip(KEY, key, strict=True)), **runs[key]})
+    unfinished.replace(FOLDER / "runs.csv")
+
+
+def beside(preset: str, split: str, seed: int, row: dict[str, str], committed: Runs) -> str:
+    """One line: what a run gave, and how far it lies from the committed runs of its preset."""
+    text = f"{preset}, {split}, seed {seed}: test accuracy {row['accuracy']}"
+    before = [float(r["accuracy"]) for key, r in committed.items() if key[:2] == (preset, split)]
+    if not before:
+        return text
+    return f"{text}; committed: {spread(before)}"
+
+
+def spread(values: list[float], digits: int = 4) -> str:
+    """Mean ± sample standard deviation, or the one value."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+def table(runs: Runs) -> str:
+    """The report beside its reproduction and ours, as Markdown."""
+    head = ("row", "", "accuracy", "F1", "recall", "precision", "minutes", "s to the report's accuracy", "seeds")
+    lines = ["| " + " | ".join(head) + " |", "| --- | --- | " + "---: | " * 7]
+    for row in ROWS:
+        shown = (
+            f"{row.accuracy:.4g}",
+            f"{row.f1:.4g}",
+            f"{row.recall:.4g}",
+            f"{row.precision:.4g}",
+            f"{row.minutes:g}",
+        )
+        lines.append(f"| {row.title} | the report | " + " | ".join((*shown, "", "1")) + " |")
+        for kind, name in (("original", "its settings"), ("best", "ours")):
+            lines += _lines(name, [r for key, r in runs.items() if key[:2] == (f"{kind}/{row.preset}", "official")])
+        lines += _lines("ours, arcs", [r for key, r in runs.items() if key[:2] == (f"best/{row.preset}", "arcs")])
+    return "\n".join(lines) + "\n"
+
+
+def _lines(name: str, runs: list[dict[str, str]]) -> list[str]:
+    if not runs:
+        return []
+    minutes = [float(run["wall_seconds"] or run["training_seconds"]) / 60 for run in runs]
+    waits = [float(run["seconds_to_report"]) for run in runs if run["seconds_to_report"]]
+    cells = [spread([float(run[figure]) for run in runs]) for figure in FIGURES]
+    wait = f"{np.median(waits):.0f}" if waits else "never"
+    return [f"| | {name} | " + " | ".join((*cells, f"{np.median(minutes):.1f}", wait, str(len(runs)))) + " |"]
+
+
+if __name__ == "__main__":
+    main()
