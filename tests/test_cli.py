@@ -177,3 +177,5 @@ def test_the_wheel_works_from_elsewhere(seedbed, tmp_path):
     done = seedbed("train=smoke", "dataset=digits", cwd=elsewhere, PYTHONPATH=str(tmp_path / "site")).check()
     environment = json.loads((done.folders[-1] / "environment.json").read_text())
     assert environment["git"] is None, "the installed package ran, not the clone"
+    backbone = ("model=resnet18", "model.pretrained=cifar10", "train=smoke", "dataset=digits", "dataset.subset=64")
+    seedbed(*backbone, cwd=elsewhere, PYTHONPATH=str(tmp_path / "site")).check()

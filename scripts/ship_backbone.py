@@ -1,0 +1,99 @@
+"""Make a finished run the backbone that seedbed ships: float16 weights, their hash, a card, its curves.
+
+    python -m run experiment=pretrain/cifar10_resnet18
+    python scripts/ship_backbone.py outputs/RUN_FOLDER
+
+The rounded weights are tested before anything is written; the card quotes what they gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from seedbed import experiment
+from seedbed.engine.checkpoint import load_best, save_best
+from seedbed.files import write_atomically
+from seedbed.models.pretrained import SHIPPED
+from seedbed.results.report import duration
+from seedbed.tasks import evaluate
+
+NAME = "cifar10_resnet18"
+CURVES = Path(__file__).parents[1] / "docs" / "fine_tuning"
+CARD = """# {name}
+
+A ResNet-18 for small images (3x3 stride-1 stem, max-pool kept, {parameters:,} parameters), trained on CIFAR-10 by seedbed, to begin
+fine-tuning with: `model=resnet18 model.pretrained=cifar10`.
+
+| | |
+| --- | --- |
+| file | `{name}.safetensors`: float16, torchvision's key names, {megabytes:.1f} MB |
+| SHA-256 | `{sha}` (`{name}.sha256`; checked at every load) |
+| command | `{command}` |
+| code | commit `{commit}` |
+| data | CIFAR-10, 50,000 training images ({train:,} trained on, {val:,} for validation) and 10,000 test images, recompressed as JPEG (quality 75, 4:2:0), so no figure is comparable with one on the published pixels |
+| input | RGB in [0, 1], 32x32; mean 0.4914, 0.4822, 0.4465; std 0.2471, 0.2435, 0.2616 |
+| classes | {classes} |
+| this file | test accuracy {rounded:.4f} |
+| before rounding to float16 | test accuracy {accuracy:.4f}, macro F1 {f1:.4f}; validation {val_accuracy:.4f}; epoch {best_epoch} of {epochs}; seed {seed} |
+| training | {time} on {machine}; {device} |
+| date | {date} |
+| licence | MIT, as seedbed itself. CIFAR-10 comes without a licence: Alex Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009 |
+
+Its curves: `docs/fine_tuning/pretraining_accuracy.png`, `pretraining_loss.png` and `pretraining.csv`. Made by
+`scripts/ship_backbone.py`.
+"""  # noqa: E501
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="the run folder")
+    folder = parser.parse_args().folder
+    result = json.loads((folder / "result.json").read_text())
+    if result["status"] != "finished":
+        raise SystemExit(f"error: {folder} is {result['status']}; finish it: python -m run resume={folder}")
+    weights, facts = load_best(folder / "best.safetensors")
+    half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+    half = {key: value.contiguous() for key, value in half.items()}
+    rounded = test({key: value.float() if value.dtype == torch.half else value for key, value in half.items()}, facts)
+    packed = save(half)
+    sha = hashlib.sha256(packed).hexdigest()
+    environment = json.loads((folder / "environment.json").read_text())
+    words = json.loads((folder / "overrides.json").read_text())["overrides"]
+    card = CARD.format(
+        name=NAME, megabytes=len(packed) / 1e6, sha=sha, parameters=result["parameters"],
+        command=" ".join(["python -m run", *words]), commit=environment["git"]["commit"],
+        train=result["images"]["training"], val=result["images"]["validation"], classes=", ".join(facts["classes"]),
+        rounded=rounded["accuracy"], accuracy=result["test"]["accuracy"], f1=result["test"]["f1"],
+        val_accuracy=result["val"]["accuracy"], best_epoch=result["best_epoch"], epochs=result["epochs"],
+        seed=facts["config"]["seed"], time=duration(result["seconds"]), machine=environment["cpu"],
+        device=f"{environment['precision']}, {environment['threads']} threads", date=folder.name[:10],
+    )  # fmt: skip
+    SHIPPED.mkdir(exist_ok=True)
+    write_atomically(SHIPPED / f"{NAME}.safetensors", packed)
+    write_atomically(SHIPPED / f"{NAME}.sha256", f"{sha}  {NAME}.safetensors\n".encode())
+    write_atomically(SHIPPED / f"{NAME}.md", card.encode())
+    CURVES.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / "metrics.csv", CURVES / "pretraining.csv")
+    for figure in ("accuracy", "loss"):
+        shutil.copyfile(folder / f"{figure}.png", CURVES / f"pretraining_{figure}.png")
+    print(card)
+
+
+def test(weights: dict[str, torch.Tensor], facts: dict) -> dict[str, float]:
+    """The test figures of these weights in place of the run's own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "best.safetensors"
+        save_best(path, weights, facts)
+        return evaluate.run(experiment.Request({**facts["config"], "checkpoint": str(path)}, {})).figures["test"]
+
+
+if __name__ == "__main__":
+    main()
