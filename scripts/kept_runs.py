@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from seedbed.models.pretrained import SHIPPED
 
 WALL = "wall_seconds"
 
@@ -20,26 +24,52 @@ KEPT = Path(os.environ.get("SEEDBED_OUTPUTS", "outputs")) / "kept"
 def complete(words: str) -> Path:
     """The folder of the finished run of `python -m run WORDS`: found under `KEPT`, or resumed there, or begun.
 
-    Where the run was never stopped, a file `wall_seconds` in its folder says how long the whole command took.
+    A run is another one where its settings or the shipped weights are others. Where it was never stopped, a file
+    `wall_seconds` in its folder says how long the whole command took.
 
     Raises:
         SystemExit: the run failed or was interrupted.
     """
-    place = KEPT / re.sub(r"\W+", "_", words)
+    place = KEPT / f"{re.sub(r'[^A-Za-z0-9]+', '_', words)}_{_digest(words)}"
     folders = sorted(path for path in place.glob("*") if (path / "config.yaml").is_file())
     finished = [path for path in folders if _status(path) == "finished"]
     if finished:
         return finished[-1]
-    command = f"resume={folders[-1]}" if folders else words
-    print(f"python -m run {command}", flush=True)
-    environment = {**os.environ, "SEEDBED_OUTPUTS": str(place.resolve())}
+    command = [f"resume={folders[-1]}"] if folders else words.split()
+    print("python -m run", *command, flush=True)
     begun = time.perf_counter()
-    if code := subprocess.run([sys.executable, "-m", "run", *command.split()], env=environment).returncode:
-        raise SystemExit(code)
+    _run(command, place)
     run = next(path for path in sorted(place.glob("*"), reverse=True) if _status(path) == "finished")
     if not folders:
         (run / WALL).write_text(f"{time.perf_counter() - begun:.1f}\n")
     return run
+
+
+def _digest(words: str) -> str:
+    """Of all settings but the places, and of the weights that may be begun with."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "run", *words.split(), "--cfg", "job"], stdout=subprocess.PIPE, text=True
+    )
+    if shown.returncode:
+        raise SystemExit(shown.returncode)
+    settings = [line for line in shown.stdout.splitlines() if not line.startswith(("data_", "output_", "cache_"))]
+    hashes = [path.read_text() for path in sorted(SHIPPED.glob("*.sha256"))]
+    return hashlib.sha256("\n".join([*settings, *hashes]).encode()).hexdigest()[:8]
+
+
+def _run(command: list[str], outputs: Path) -> None:
+    """The command to its end. What would stop this script stops the run first, which saves and says how to go on."""
+    environment = {**os.environ, "SEEDBED_OUTPUTS": str(outputs.resolve())}
+    # In a session of its own, or a terminal's Ctrl-C would reach it twice.
+    child = subprocess.Popen([sys.executable, "-m", "run", *command], env=environment, start_new_session=True)
+    before = {number: signal.signal(number, lambda *_: child.terminate()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code:
+        raise SystemExit(code)
 
 
 def wall_seconds(run: Path) -> float | None:

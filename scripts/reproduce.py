@@ -2,20 +2,23 @@
 
     bash scripts/reproduce.sh                             all twenty presets, ours with three seeds
     bash scripts/reproduce.sh best/fashion_mnist_mlp      one preset; best/ and original/ stand for ten
-    bash scripts/reproduce.sh --seeds 0 best/             one seed
+    bash scripts/reproduce.sh best/ --seeds 0             one seed
     bash scripts/reproduce.sh --table                     only write the tables again, from what runs.csv holds
 
-Finished runs are kept under outputs/kept and not run again. A killed script goes on where it stopped, each run
-from its last epoch. At the end it prints what is committed beside what this machine gave.
+Finished runs are kept under outputs/kept and, while their settings stay the same, not run again. A killed script goes
+on where it stopped, each run from its last epoch. At the end it prints, for each preset, how far this machine's figure
+lies from the committed ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import itertools
 import json
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +70,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     given = parser.parse_args()
     runs = [] if given.table else planned(chosen(given.presets), given.seeds)
-    committed = read()
+    verdicts = []
     for preset, split, seed in runs:
         words = f"experiment={preset} seed={seed}" + (" dataset.split=arcs" if split == "arcs" else "")
         folder = complete(words)
@@ -78,8 +81,11 @@ def main() -> None:
                 plot = FOLDER / "plots" / f"{preset.replace('/', '_')}_{figure}.png"
                 plot.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / f"{figure}.png", plot)
-        print(beside(preset, split, seed, rows[preset, split, seed], committed), flush=True)
+        verdicts.append(beside(preset, split, seed, rows[preset, split, seed]["accuracy"], committed()))
+        print(verdicts[-1], flush=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "table.md").write_text(table(read()))
+    print("\n".join(["", *verdicts]))
     print(f"written: {FOLDER / 'table.md'}, {FOLDER / 'runs.csv'}, {FOLDER / 'plots'}")
 
 
@@ -136,10 +142,20 @@ Runs = dict[tuple[str, str, int], dict[str, str]]
 def read() -> Runs:
     """runs.csv: (preset, split, seed) -> the rest of the line."""
     path = FOLDER / "runs.csv"
-    if not path.is_file():
-        return {}
-    with path.open() as file:
-        return {(row.pop("preset"), row.pop("split"), int(row.pop("seed"))): row for row in csv.DictReader(file)}
+    return _parsed(path.read_text()) if path.is_file() else {}
+
+
+def committed() -> Runs:
+    """runs.csv as the last commit has it: what this machine wrote since says nothing of whether it agrees."""
+    shown = subprocess.run(
+        ["git", "-C", str(ROOT), "show", "HEAD:docs/results/runs.csv"], capture_output=True, text=True
+    )
+    return _parsed(shown.stdout) if shown.returncode == 0 else {}
+
+
+def _parsed(text: str) -> Runs:
+    rows = csv.DictReader(io.StringIO(text))
+    return {(row.pop("preset"), row.pop("split"), int(row.pop("seed"))): row for row in rows}
 
 
 def write(runs: Runs) -> None:
@@ -154,13 +170,17 @@ def write(runs: Runs) -> None:
     unfinished.replace(FOLDER / "runs.csv")
 
 
-def beside(preset: str, split: str, seed: int, row: dict[str, str], committed: Runs) -> str:
-    """One line: what a run gave, and how far it lies from the committed runs of its preset."""
-    text = f"{preset}, {split}, seed {seed}: test accuracy {row['accuracy']}"
-    before = [float(r["accuracy"]) for key, r in committed.items() if key[:2] == (preset, split)]
+def beside(preset: str, split: str, seed: int, accuracy: str, committed: Runs) -> str:
+    """One line: what a run gave, and whether it lies within two standard deviations of the committed runs."""
+    text = f"{preset}, {split}, seed {seed}: test accuracy {accuracy}"
+    before = [float(run["accuracy"]) for key, run in committed.items() if key[:2] == (preset, split)]
     if not before:
+        return f"{text}; none is committed"
+    text = f"{text}; committed: {spread(before)}"
+    if len(before) < 3:
         return text
-    return f"{text}; committed: {spread(before)}"
+    away = abs(float(accuracy) - np.mean(before)) / max(np.std(before, ddof=1), 1e-4)
+    return f"{text}; {'within' if away <= 2 else 'NOT within'} two standard deviations ({away:.1f})"
 
 
 def spread(values: list[float], digits: int = 4) -> str:

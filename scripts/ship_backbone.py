@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save
 
 from seedbed import experiment
@@ -59,13 +60,15 @@ def main() -> None:
     result = json.loads((folder / "result.json").read_text())
     if result["status"] != "finished":
         raise SystemExit(f"error: {folder} is {result['status']}; finish it: python -m run resume={folder}")
+    environment = json.loads((folder / "environment.json").read_text())
+    if not environment["git"] or environment["git"]["changed"]:
+        raise SystemExit(f"error: {folder} was not run from a commit, so nobody could run it again")
     weights, facts = load_best(folder / "best.safetensors")
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     half = {key: value.contiguous() for key, value in half.items()}
-    rounded = test({key: value.float() if value.dtype == torch.half else value for key, value in half.items()}, facts)
+    rounded = test(folder, {key: value.float() if value.dtype == torch.half else value for key, value in half.items()})
     packed = save(half)
     sha = hashlib.sha256(packed).hexdigest()
-    environment = json.loads((folder / "environment.json").read_text())
     words = json.loads((folder / "overrides.json").read_text())["overrides"]
     card = CARD.format(
         name=NAME, megabytes=len(packed) / 1e6, sha=sha, parameters=result["parameters"],
@@ -73,8 +76,9 @@ def main() -> None:
         train=result["images"]["training"], val=result["images"]["validation"], classes=", ".join(facts["classes"]),
         rounded=rounded["accuracy"], accuracy=result["test"]["accuracy"], f1=result["test"]["f1"],
         val_accuracy=result["val"]["accuracy"], best_epoch=result["best_epoch"], epochs=result["epochs"],
-        seed=facts["config"]["seed"], time=duration(result["seconds"]), machine=environment["cpu"],
-        device=f"{environment['precision']}, {environment['threads']} threads", date=folder.name[:10],
+        seed=facts["config"]["seed"], time=duration(result["seconds"]),
+        machine=environment["gpu"] or f"{environment['cores']} cores of an {environment['cpu']}",
+        device=f"{environment['precision']}, {environment['threads']} threads", date=environment["started"][:10],
     )  # fmt: skip
     SHIPPED.mkdir(exist_ok=True)
     write_atomically(SHIPPED / f"{NAME}.safetensors", packed)
@@ -87,12 +91,14 @@ def main() -> None:
     print(card)
 
 
-def test(weights: dict[str, torch.Tensor], facts: dict) -> dict[str, float]:
+def test(folder: Path, weights: dict[str, torch.Tensor]) -> dict[str, float]:
     """The test figures of these weights in place of the run's own."""
+    _, facts = load_best(folder / "best.safetensors")
+    config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "best.safetensors"
         save_best(path, weights, facts)
-        return evaluate.run(experiment.Request({**facts["config"], "checkpoint": str(path)}, {})).figures["test"]
+        return evaluate.run(experiment.Request({**config, "checkpoint": str(path)}, {})).figures["test"]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,26 +53,56 @@ def test_what_is_chosen_and_planned(scripts):
 
 def test_a_finished_run_is_found_and_not_run_again(scripts, monkeypatch):
     kept_runs, _ = scripts
-    run = made_run(kept_runs.KEPT / "a_b_1" / "2026_run", "finished")
-    monkeypatch.setattr(kept_runs.subprocess, "run", lambda *_, **__: pytest.fail("nothing is left to run"))
+    monkeypatch.setattr(kept_runs, "_digest", lambda words: "12ab")
+    run = made_run(kept_runs.KEPT / "a_b_1_12ab" / "2026_run", "finished")
+    monkeypatch.setattr(kept_runs, "_run", lambda *_: pytest.fail("nothing is left to run"))
     assert kept_runs.complete("a=b 1") == run
     assert kept_runs.wall_seconds(run) is None
 
 
-def test_a_stopped_run_goes_on_and_a_whole_one_says_how_long_it_took(scripts):
-    """By the real command: a run that stops after its first epoch, then one that is begun and ends."""
+def test_a_whole_run_says_how_long_it_took(scripts):
     kept_runs, _ = scripts
-    words = "dataset=digits train=smoke train.epochs=2"
+    words = "dataset=digits train=smoke"
     run = kept_runs.complete(words)
-    assert kept_runs.wall_seconds(run) > 0
-    assert [row["epoch"] for row in kept_runs.history(run / "metrics.csv")] == [1, 2]
+    assert kept_runs.wall_seconds(run) > 0 and len(kept_runs.history(run / "metrics.csv")) == 1
+    other = kept_runs._digest(f"{words} optimizer.lr=2e-3")
+    assert kept_runs._digest(words) == kept_runs._digest(f"{words} output_root=/nowhere") != other
 
-    (run / "result.json").write_text(json.dumps({"status": "interrupted"}))
-    (run / kept_runs.WALL).unlink()
-    (run / "metrics.csv").unlink()
-    assert kept_runs.complete(words) == run, "resumed in its own folder"
-    assert json.loads((run / "result.json").read_text())["status"] == "finished"
-    assert kept_runs.wall_seconds(run) is None, "what it took before it was stopped is not known"
+
+def test_a_script_that_is_stopped_stops_its_run_and_goes_on_with_it(scripts, tmp_path):
+    """SIGTERM reaches the run, which saves its epochs; the same words then end it in the same folder."""
+    kept_runs, _ = scripts
+    words = "dataset=digits train=smoke train.epochs=400"
+    program = f"""
+import sys; sys.path.insert(0, {str(ROOT / "scripts")!r})
+import kept_runs; from pathlib import Path
+kept_runs.KEPT = Path({str(kept_runs.KEPT)!r}); kept_runs.complete({words!r})
+"""
+    script = subprocess.Popen([sys.executable, "-c", program])
+    wait_for(lambda: [*tmp_path.glob("kept/*/*/last.pt")])
+    script.terminate()
+    assert script.wait(timeout=60) == 143
+    (last,) = tmp_path.glob("kept/*/*/last.pt")
+    done = len(kept_runs.history(last.with_name("metrics.csv")))
+    assert json.loads(last.with_name("result.json").read_text())["status"] == "interrupted" and done < 400
+    # The rest would take a minute: the run that is found is gone on with, which is what is asked here.
+    begun = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_runs, "_run", lambda command, _: begun.extend(command) or finish(last.parent))
+        assert kept_runs.complete(words) == last.parent
+    assert begun == [f"resume={last.parent}"]
+    assert kept_runs.wall_seconds(last.parent) is None, "what it took before it was stopped is not known"
+
+
+def finish(folder: Path) -> None:
+    (folder / "result.json").write_text(json.dumps({"status": "finished"}))
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
 
 
 def test_a_run_that_fails_ends_the_script(scripts):
@@ -104,6 +136,18 @@ def test_the_table_has_means_and_deviations(scripts):
     assert len({text.count("|") for text in lines}) == 1
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "verdict"), [("0.9750", "within two standard deviations (0.5)"), ("0.9500", "NOT within")]
+)
+def test_the_verdict_is_of_three_seeds(scripts, accuracy, verdict):
+    _, reproduce = scripts
+    runs = {("best/fruits_mlp", "official", seed): line(f"{0.97 + seed / 100:.4f}") for seed in range(3)}
+    assert verdict in reproduce.beside("best/fruits_mlp", "official", 0, accuracy, runs)
+    one = {key: run for key, run in runs.items() if key[2] == 0}
+    assert reproduce.beside("best/fruits_mlp", "official", 0, accuracy, one).endswith("committed: 0.9700")
+    assert reproduce.beside("best/fruits_mlp", "arcs", 0, accuracy, runs).endswith("none is committed")
+
+
 def test_lines_are_kept_in_the_order_of_the_table_and_read_back(scripts):
     _, reproduce = scripts
     full = {column: "1" for column in reproduce.COLUMNS if column not in reproduce.KEY}
@@ -115,8 +159,6 @@ def test_lines_are_kept_in_the_order_of_the_table_and_read_back(scripts):
 
 @pytest.mark.slow
 def test_the_command_refuses_what_it_does_not_know():
-    import subprocess
-
-    command = [sys.executable, str(ROOT / "scripts" / "reproduce.py"), "best/nothing"]
+    command = [sys.executable, str(ROOT / "scripts" / "reproduce.py"), "best/nothing", "--seeds", "0"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "best/nothing: no such preset" in done.stderr and "Traceback" not in done.stderr

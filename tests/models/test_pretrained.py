@@ -99,6 +99,19 @@ def test_every_form_of_file(weights, tmp_path, form):
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
 
 
+def test_a_length_that_looks_like_a_pickle(weights, tmp_path):
+    """The first byte of safetensors is 0x80 where its header has 128 bytes more than a multiple of 256."""
+    path = tmp_path / "file.safetensors"
+    for n in range(256):
+        save_file(weights, path, {"padding": "x" * n})
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    assert path.read_bytes()[:1] == b"\x80"
+    model = fresh()
+    load_pretrained(model, str(path))
+    assert_equal(model, weights)
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
 def test_numbers_of_another_width(weights, tmp_path, kind):
     other = {key: value.to(kind) if value.is_floating_point() else value for key, value in weights.items()}

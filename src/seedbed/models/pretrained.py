@@ -86,9 +86,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     complaint = f"model.pretrained: {path} is neither safetensors nor a state dict"
     try:
         with path.open("rb") as file:
-            begin = file.read(2)
-        # torch.save's zip, and the pickle that it wrote before
-        of_torch = begin == b"PK" or begin[:1] == b"\x80"
+            begin = file.read(9)
+        # torch.save's zip, and the pickle that it wrote before. A safetensors file begins with a length of eight bytes,
+        # which may look like either, and then a brace.
+        of_torch = begin[8:] != b"{" and (begin[:2] == b"PK" or begin[:1] == b"\x80")
         weights = load_tensors(path, complaint) if of_torch else load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{complaint} ({in_short(error)})") from error

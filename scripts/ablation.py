@@ -1,0 +1,93 @@
+"""What moves the report's figures to ours: one change at a time, at a small budget that is equal within a table.
+
+    python scripts/ablation.py                     every pipeline
+    python scripts/ablation.py fruits_convnet      one
+    python scripts/ablation.py page                the Markdown tables of what docs/results/ holds
+
+A killed table goes on where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+from table_of_runs import Row, fill, markdown
+
+FOLDER = Path(__file__).parents[1] / "docs" / "results"
+
+
+def rows(base: str, budget: str, *changes: tuple[str, str]) -> list[Row]:
+    """Each change is made to the base alone: beside it, not on top of the row before."""
+    return [Row("the report's settings", f"{base} {budget}")] + [
+        Row(step, f"{base} {words} {budget}", aside=True) for step, words in changes
+    ]
+
+
+def with_best(preset: str, budget: str, table: list[Row]) -> list[Row]:
+    return [*table, Row("ours", f"experiment=best/{preset} {budget}")]
+
+
+ONE_CYCLE = "scheduler=one_cycle ~scheduler.patience ~scheduler.factor"
+MLP = (
+    ("logits, not Softmax, before the loss", "model.softmax_output=false"),
+    ("learning rate 1e-5, which (f) asks for", "optimizer.lr=1e-5"),
+    ("learning rate 1e-3", "optimizer.lr=1e-3"),
+    ("learning rate 1e-3, logits", "optimizer.lr=1e-3 model.softmax_output=false"),
+    ("without Normalize(0.5, 0.5), which (g) asks for", "model.mean=0 model.std=1"),
+    ("widths 1024, 1024", "model.widths=[1024,1024]"),
+    ("augmented: flip and crop, as (b) asks for", "augment=flip_crop"),
+)
+CONVNET = (
+    ("not augmented", "augment=none"),
+    ("no rotation", "augment=flip_crop"),
+    ("blocks of their own", "model.share_blocks=false"),
+    ("norm before ReLU", "model.norm_order=norm_relu"),
+    ("learning rate 1e-3", "optimizer.lr=1e-3"),
+    ("one cycle up to 1e-3", f"{ONE_CYCLE} optimizer.lr=1e-3"),
+    ("a 3x3 stem of stride 1", "model.stem_kernel=3 model.stem_stride=1"),
+    ("half the width", "model.base_depth=8"),
+)
+FASTER = "optimizer.lr=1e-2 optimizer.momentum=0.9"
+RESNET = (
+    ("not augmented", "augment=none"),
+    ("no rotation", "augment=flip_crop"),
+    ("learning rate 1e-2", "optimizer.lr=1e-2"),
+    ("learning rate 1e-2, momentum 0.9", FASTER),
+    ("from scratch", "model.pretrained=none"),
+    (
+        "from scratch, learning rate 1e-2, momentum 0.9",
+        "model.pretrained=none optimizer.lr=1e-2 optimizer.momentum=0.9",
+    ),
+)
+FRAGMENTS = ("crop read literally: fragments of 28x28", "dataset.stored_size=100 augment.steps.crop.size=28")
+LONG, SHORT = "train.epochs=10", "dataset.subset=10000 train.epochs=6"
+TABLES = {
+    "fashion_mnist_mlp": with_best(
+        "fashion_mnist_mlp", LONG, rows("experiment=original/fashion_mnist_mlp", LONG, *MLP)
+    ),
+    "fruits_mlp": with_best("fruits_mlp", LONG, rows("experiment=original/fruits_mlp", LONG, *MLP)),
+    "fashion_mnist_convnet": rows("experiment=original/fashion_mnist_convnet_augmented", SHORT, *CONVNET),
+    "fruits_convnet": rows("experiment=original/fruits_convnet_augmented", SHORT, FRAGMENTS, *CONVNET),
+    "fashion_mnist_resnet18": rows("experiment=original/fashion_mnist_resnet18", SHORT, *RESNET),
+    "fruits_resnet18": rows("experiment=original/fruits_resnet18", SHORT, *RESNET),
+}
+
+
+def main() -> None:
+    words = sys.argv[1:] or list(TABLES)
+    for word in words:
+        if word == "page":
+            for name in TABLES:
+                if (FOLDER / f"{name}.csv").is_file():
+                    with (FOLDER / f"{name}.csv").open() as file:
+                        print(f"## {name}\n\n{markdown(list(csv.DictReader(file)))}")
+        elif word in TABLES:
+            print(markdown(fill(FOLDER / f"{word}.csv", TABLES[word])))
+        else:
+            raise SystemExit(f"error: {word}: no such table; give page, or of: {', '.join(TABLES)}")
+
+
+if __name__ == "__main__":
+    main()
