@@ -60,7 +60,9 @@ def test_another_optimizer_extracts_nothing_anew(seedbed, tmp_path):
     own = {"SEEDBED_CACHE": str(tmp_path / "cache")}
     first = seedbed(*DENSE, **own).check()
     assert "extracting features of 640 images, once" in first.out + first.err
+    took = first.result["feature_seconds"]
     second = seedbed(*DENSE, "optimizer.lr=0.01", **own).check()
+    assert second.result["feature_seconds"] == took > 0, "what they took when they were made"
     assert "extracting features" not in second.out + second.err and len(second.folders) == 2
     third = seedbed(*DENSE, "features.words.hog.power=1", **own).check()
     assert "extracting features" in third.out + third.err

@@ -115,7 +115,8 @@ def test_a_run_that_fails_ends_the_script(scripts):
 def line(accuracy: str, **changed: str) -> dict[str, str]:
     return {
         "accuracy": accuracy, "f1": accuracy, "recall": accuracy, "precision": accuracy, "training_seconds": "60",
-        "wall_seconds": "90", "seconds_to_report": "12", **changed,
+        "feature_seconds": "", "wall_seconds": "90", "seconds_to_report": "12", "cpu": "abacus", "threads": "2",
+        "precision_used": "float32", **changed,
     }  # fmt: skip
 
 
@@ -125,15 +126,28 @@ def test_the_table_has_means_and_deviations(scripts):
         ("best/fruits_mlp", "official", 0): line("0.9700"),
         ("best/fruits_mlp", "official", 1): line("0.9800"),
         ("best/fruits_mlp", "official", 2): line("0.9900", seconds_to_report=""),
-        ("best/fruits_mlp", "arcs", 0): line("0.9500", wall_seconds=""),
+        ("best/fruits_mlp", "arcs", 0): line("0.9500", feature_seconds="30"),
         ("original/fruits_mlp", "official", 0): line("0.9400", seconds_to_report=""),
     }
     lines = reproduce.table(runs).splitlines()
     at = next(n for n, text in enumerate(lines) if text.startswith("| Fruits, MLP on pixels | the report | 0.95 |"))
     assert lines[at + 1].split(" | ")[1:3] == ["its settings", "0.9400"] and "| never |" in lines[at + 1]
-    assert lines[at + 2].startswith("| | ours | 0.9800 ± 0.0100 | ") and lines[at + 2].endswith(" | 1.5 | 12 | 3 |")
-    assert lines[at + 3].startswith("| | ours, arcs | 0.9500 | ") and lines[at + 3].endswith(" | 1.0 | 12 | 1 |")
-    assert len({text.count("|") for text in lines}) == 1
+    assert lines[at + 2].startswith("| | ours | 0.9800 ± 0.0100 | ") and lines[at + 2].endswith(
+        " | 1.0 | 12 (2 of 3) | 3 |"
+    )
+    assert lines[at + 3].startswith("| | ours, arcs | 0.9500 | ") and lines[at + 3].endswith(" | 1.5 | 12 | 1 |")
+    assert len({text.count("|") for text in lines if text.startswith("|")}) == 1
+    assert lines[-1] == "Machine: abacus, 2 threads, float32."
+
+
+def test_the_ten_of_ours_are_added_up(scripts):
+    _, reproduce = scripts
+    runs = {(f"best/{row.preset}", "official", 0): line("0.9") for row in reproduce.ROWS}
+    assert "from start to end: 15.0 minutes" in reproduce.table(runs)
+    runs["best/fruits_mlp", "official", 0]["wall_seconds"] = ""
+    assert "from start to end: not known" in reproduce.table(runs)
+    del runs["best/fruits_mlp", "official", 0]
+    assert "from start to end" not in reproduce.table(runs)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
                     model, some, labels[rows], predictions[rows], on.autocast, data.classes,
                     f"{request.title}: test images", record.folder / "evidence.png",
                 )  # fmt: skip
-            return _finish(record, request, state, data, figures_of(test_loss, metrics), metrics, own)
+            return _finish(record, request, state, data, figures_of(test_loss, metrics), metrics, own, pipeline)
         except NonFiniteLoss as error:
             raise _spoilt(record, state, error) from error
         except OSError as error:
@@ -291,8 +291,9 @@ def _spoilt(record: Record, state: State, error: NonFiniteLoss) -> UserError:
 
 
 def _finish(
-    record: Record, request: Request, state: State, data: ImageData, figures: dict, metrics: Metrics, own: TrainSettings
-) -> RunResult:
+    record: Record, request: Request, state: State, data: ImageData, figures: dict, metrics: Metrics,
+    own: TrainSettings, pipeline: FeaturePipeline | None,
+) -> RunResult:  # fmt: skip
     """Write the result, the tables and the pictures; drop `last.pt`."""
     from seedbed.results import plots
 
@@ -306,6 +307,7 @@ def _finish(
         "epochs": state.epoch,
         "stopped_early": state.epoch < own.epochs,
         "seconds": sum(row["seconds"] for row in state.history),
+        **({"feature_seconds": pipeline.seconds_} if pipeline else {}),
         "parameters": count_parameters(state.model),
         "images": {name: len(split) for name, split in data.splits.items()},
     }

@@ -29,7 +29,8 @@ def extract(
     """Fit the pipeline on the training split and turn every split into features, or read what was kept of that.
 
     Args:
-        pipeline: not fitted; it is afterwards, and its `found_` is of all images, training, validation, test.
+        pipeline: not fitted; it is afterwards, its `found_` is of all images, training, validation, test, and its
+            `seconds_` what fitting and extraction took when they were done.
         parameters: those of the pipeline, plain values: with the images and the code's version, they are the key.
         cache_root: where features are kept; None: the user's cache directory.
 
@@ -43,9 +44,10 @@ def extract(
         with cache_errors(folder.parent):
             make_once(folder, lambda private: _fill(private, pipeline, images))
     kept = dict(np.load(folder / "learned.npz", allow_pickle=False))
-    importances, found = kept.pop("importances"), kept.pop("found")
+    importances, found, seconds = (kept.pop(name) for name in ("importances", "found", "seconds"))
     pipeline.restore(kept)
     pipeline.importances_, pipeline.found_ = importances if len(importances) else None, found
+    pipeline.seconds_ = float(seconds)
     samples = np.load(folder / "samples.npy", mmap_mode="c")
     splits, start = {}, 0
     for name in ("train", "val", "test"):
@@ -68,5 +70,9 @@ def _fill(private: Path, pipeline: FeaturePipeline, images: ImageData) -> None:
         found.append(own_found)
     np.save(private / "samples.npy", np.concatenate(parts))
     importances = np.zeros(0) if pipeline.importances_ is None else pipeline.importances_
-    np.savez(private / "learned.npz", importances=importances, found=np.concatenate(found), **pipeline.arrays())
-    log.info("%d features in %.1f s", parts[0].shape[1], time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    np.savez(
+        private / "learned.npz", importances=importances, found=np.concatenate(found), seconds=seconds,
+        **pipeline.arrays(),
+    )  # fmt: skip
+    log.info("%d features in %.1f s", parts[0].shape[1], seconds)
