@@ -62,7 +62,7 @@ class Stage(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """The report's DeepConvNet. With d(k) = base_depth * expansion^k: a stem (7x7, stride 2) to d0 and d1, three stages
+    """The report's DeepConvNet. With d(k) = base_depth * expansion^k: a 7x7 stride-2 stem to d0 and d1, three stages
     of bottlenecks at d1, d2 and d3, each followed by a 1x1 stride-2 convolution, global average pooling, and a
     linear classifier d4 -> d2 -> classes.
 
