@@ -106,6 +106,25 @@ def test_rotation_agrees_with_torchvision(x, degrees):
     assert torch.equal(out[..., ~torch.from_numpy(tie)], expected[..., ~torch.from_numpy(tie)])
 
 
+@given(images, st.floats(-180, 180))
+def test_rotation_that_goes_on_with_the_edge_is_that_of_an_image_padded_with_it(x, degrees):
+    size, room = x.shape[-1], x.shape[-1]
+    out = Chain({"rotate": Rotation(180.0, fill="edge")}).apply(x, {"rotate": turned(len(x), degrees)})
+    padded = torch.from_numpy(np.pad(x.numpy(), ((0, 0), (0, 0), (room, room), (room, room)), "edge"))
+    wide = Chain({"rotate": Rotation(180.0)}).apply(padded, {"rotate": turned(len(x), degrees)})
+    angle, d = np.deg2rad(degrees), np.arange(size) - (size - 1) / 2
+    px = np.cos(angle) * d[None] - np.sin(angle) * d[:, None] + (size - 1) / 2
+    py = np.sin(angle) * d[None] + np.cos(angle) * d[:, None] + (size - 1) / 2
+    tie = (np.abs(px % 1 - 0.5) < 1e-3) | (np.abs(py % 1 - 0.5) < 1e-3)
+    inner = wide[..., room : room + size, room : room + size]
+    assert torch.equal(out[..., ~torch.from_numpy(tie)], inner[..., ~torch.from_numpy(tie)])
+
+
+def test_rotation_refuses_another_fill():
+    with pytest.raises(UserError, match="fill must be zeros or edge, got white"):
+        Rotation(90.0, fill="white")
+
+
 def test_the_chain_does_in_one_gather_what_its_steps_do_in_turn():
     rng = np.random.default_rng(3)
     x = torch.from_numpy(rng.integers(0, 256, (64, 3, 17, 17), dtype=np.uint8))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -68,15 +68,23 @@ class HorizontalFlip:
 
 
 class Rotation:
-    """Turn about the centre by an angle uniform in ±`degrees`, counter-clockwise; nearest pixel, zeros outside.
+    """Turn about the centre by an angle uniform in ±`degrees`, counter-clockwise; nearest pixel.
 
-    The same as torchvision's `RandomRotation(degrees)` with its defaults, but per sample.
+    With zeros outside the same as torchvision's `RandomRotation(degrees)` with its defaults, but per sample.
+
+    Args:
+        degrees: the largest angle, in [0, 180].
+        fill: what the image does not cover: `zeros`, or `edge`, the nearest pixel of its edge, which goes on with a
+            plain background whatever its colour.
     """
 
-    def __init__(self, degrees: float):
+    def __init__(self, degrees: float, fill: Literal["zeros", "edge"] = "zeros"):
         if not 0 <= degrees <= 180:
             raise UserError(f"Rotation: degrees must lie in [0, 180], got {degrees}")
+        if fill not in ("zeros", "edge"):
+            raise UserError(f"Rotation: fill must be zeros or edge, got {fill}")
         self.degrees = degrees
+        self.fill = fill
 
     def output_size(self, size: int) -> int:
         return size
@@ -91,8 +99,10 @@ class Rotation:
         cos, sin = parameters["cos"], parameters["sin"]
         x = (cos * dx - sin * dy).add_(centre).round_().long()
         y = (sin * dx + cos * dy).add_(centre).round_().long()
-        inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-        return Places(y.clamp_(0, size - 1), x.clamp_(0, size - 1), places.mask(inside))
+        within = places.inside
+        if self.fill == "zeros":
+            within = places.mask((x >= 0) & (x < size) & (y >= 0) & (y < size))
+        return Places(y.clamp_(0, size - 1), x.clamp_(0, size - 1), within)
 
 
 class PaddedCrop:
