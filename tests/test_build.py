@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 import torch
 from test_conf import composed
@@ -22,3 +24,15 @@ def test_one_cycle_runs_over_however_few_steps(steps, pct_start):
         optimizer.step()
         schedule.step() if len(rates) < steps else None
     assert all(0 < rate <= 0.5 for rate in rates)
+
+
+def test_training_images_may_stay_as_they_are_while_others_are_normalised(seedbed):
+    words = "dataset=digits train=smoke model=convnet model.base_depth=2 model.expansion=2 device.precision=float32"
+    rows = []
+    for more in ("", "model.normalize_training=false", "model.mean=0 model.std=1"):
+        done = seedbed(*words.split(), *more.split()).check()
+        with (done.folders[-1] / "metrics.csv").open() as file:
+            rows.append(next(csv.DictReader(file)))
+    usual, reading, neither = rows
+    assert reading["train_loss"] == neither["train_loss"] != usual["train_loss"]
+    assert reading["val_loss"] != neither["val_loss"]

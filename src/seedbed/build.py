@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -80,6 +81,14 @@ def make_preprocess(settings: Settings, data: ImageData) -> Preprocess:
     if min(std) <= 0:
         raise UserError(f"model.std: expected positive numbers, got {list(std)}")
     return Preprocess(image_size(settings), mean, std)
+
+
+def training_preprocess(settings: Settings, preprocess: Preprocess | None) -> Preprocess | None:
+    """That of training images, which stay in [0, 1] where `model.normalize_training` is false."""
+    if preprocess is None or settings.model.normalize_training:
+        return preprocess
+    channels = len(preprocess.mean)
+    return replace(preprocess, mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
 def make_features(settings: Settings) -> FeaturePipeline | None:

@@ -50,12 +50,15 @@ class DatasetSettings:
 class ModelSettings:
     """What a model's yaml says of its input: the size it prefers and the normalisation of pixels in [0, 1].
 
-    The keys of fine-tuning, from `pretrained` on, are for models with stages.
+    `normalize_training` is false in one reading of the report alone, whose validation and test images are normalised
+    and whose training images are not (section 3). The keys of fine-tuning, from `pretrained` on, are for models with
+    stages.
     """
 
     image_size: int = at_least(1)
     mean: float | list[float] | None
     std: float | list[float] | None
+    normalize_training: bool = True
     pretrained: str | None = None
     freeze: str | None = None
     freeze_norms: bool = False

@@ -102,19 +102,21 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     data = images = build.load_data(settings)
     augment: Chain = build.instance(settings.augment_node, "augment")
     augment.sizes(images.train.images.shape[-1])
-    preprocess = shown = build.make_preprocess(settings, images)
+    preprocess = build.make_preprocess(settings, images)
+    taught = shown = build.training_preprocess(settings, preprocess)
     learned: dict[str, torch.Tensor] = {}
     if pipeline:
         build.require_vectors(settings)
         from seedbed.features.cached import extract
 
-        data, preprocess = extract(pipeline, images, settings.features_node, settings.root.cache_root), None
+        data = extract(pipeline, images, settings.features_node, settings.root.cache_root)
+        preprocess = taught = None
         learned = {f"{FEATURES}{name}": torch.from_numpy(array) for name, array in pipeline.arrays().items()}
     randomness.seed_torch(seed, 0, randomness.WEIGHTS)
     model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
 
     loader = partial(Loader, preprocess=preprocess, device=on.torch, channels_last=on.channels_last)
-    train_loader = loader(data.train, batch_size=own.batch_size, seed=seed, augment=augment)
+    train_loader = loader(data.train, preprocess=taught, batch_size=own.batch_size, seed=seed, augment=augment)
     val_loader = loader(data.val, batch_size=own.eval_batch_size)
     build.prepare_tuning(settings, model, begins=not (resumed and (resumed.folder / "last.pt").exists()))
     optimizer = build.make_optimizer(settings, model)

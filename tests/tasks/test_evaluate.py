@@ -51,7 +51,9 @@ def test_addresses_of_a_file_are_not_fetched():
     assert own["dataset"]["url"] is None
 
 
-@pytest.mark.parametrize("word", ["model.mean=0.1", "dataset.image_size=64", "augment=flip", "train=smoke"])
+@pytest.mark.parametrize(
+    "word", ["model.mean=0.1", "model.normalize_training=false", "dataset.image_size=64", "augment=flip", "train=smoke"]
+)
 def test_what_would_be_ignored_is_refused(tmp_path, word):
     request = offered(tmp_path)
     request.overrides.append(word)
