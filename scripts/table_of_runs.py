@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from kept_runs import complete, history
 
 COLUMNS = ("step", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command")
 
@@ -49,24 +47,16 @@ def fill(path: Path, rows: list[Row]) -> list[dict[str, str]]:
 
 
 def run(words: str) -> dict[str, str]:
-    """One run in a folder of its own; what its result.json says."""
-    with tempfile.TemporaryDirectory() as outputs:
-        print(f"python -m run {words}", flush=True)
-        environment = {**os.environ, "SEEDBED_OUTPUTS": outputs}
-        done = subprocess.run([sys.executable, "-m", "run", *words.split()], env=environment, stdout=subprocess.DEVNULL)
-        if done.returncode:
-            raise SystemExit(f"failed: python -m run {words}")
-        (folder,) = (path for path in Path(outputs).iterdir() if path.is_dir())
-        result = json.loads((folder / "result.json").read_text())
-        with (folder / "metrics.csv").open() as file:
-            metrics = list(csv.DictReader(file))
+    """What the finished run of these words says, begun or gone on with if need be."""
+    folder = complete(words)
+    result, metrics = json.loads((folder / "result.json").read_text()), history(folder / "metrics.csv")
     test = result["test"]
     return {
-        "val_accuracy": f"{max(float(row['val_accuracy']) for row in metrics):.4f}",
+        "val_accuracy": f"{max(row['val_accuracy'] for row in metrics):.4f}",
         "test_accuracy": f"{test['accuracy']:.4f}",
         "test_f1": f"{test['f1']:.4f}",
         "epochs": str(len(metrics)),
-        "seconds": f"{sum(float(row['seconds']) for row in metrics):.0f}",
+        "seconds": f"{sum(row['seconds'] for row in metrics):.0f}",
     }
 
 

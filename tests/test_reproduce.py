@@ -176,3 +176,21 @@ def test_the_command_refuses_what_it_does_not_know():
     command = [sys.executable, str(ROOT / "scripts" / "reproduce.py"), "best/nothing", "--seeds", "0"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "best/nothing: no such preset" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_table_of_runs_runs_what_it_lacks_and_keeps_the_order_asked_for(scripts, monkeypatch, tmp_path):
+    import table_of_runs
+    from table_of_runs import Row, fill
+
+    figures = {"accuracy": 0.5, "f1": 0.4}
+    run = made_run(tmp_path / "run", "finished", test=figures)
+    (run / "metrics.csv").write_text("epoch,val_accuracy,seconds\n1,0.25,2\n2,0.125,3\n")
+    asked = []
+    monkeypatch.setattr(table_of_runs, "complete", lambda words: asked.append(words) or run)
+    path, first, other = tmp_path / "table.csv", Row("first", "a=1"), Row("other", "a=2", aside=True)
+    (row,) = fill(path, [other])
+    assert (row["val_accuracy"], row["test_accuracy"], row["seconds"]) == ("0.2500", "0.5000", "5")
+    rows = fill(path, [first, other])
+    assert asked == ["a=2", "a=1"]
+    assert [r["step"] for r in rows] == ["first", "- other"]
+    assert path.read_text().index("a=1") < path.read_text().index("a=2")
