@@ -3,6 +3,7 @@
     bash scripts/reproduce.sh                             all twenty presets, ours with three seeds
     bash scripts/reproduce.sh best/fashion_mnist_mlp      one preset; best/ and original/ stand for ten
     bash scripts/reproduce.sh best/ --seeds 0             one seed
+    bash scripts/reproduce.sh best/ --splits official     Fruits-360 not by arcs
     bash scripts/reproduce.sh --table                     only write the tables again, from what runs.csv holds
 
 Finished runs are kept under outputs/kept and, while their settings stay the same, not run again. A killed script goes
@@ -27,7 +28,7 @@ from kept_runs import complete, history, wall_seconds
 
 ROOT = Path(__file__).parents[1]
 FOLDER, PRESETS = ROOT / "docs" / "results", ROOT / "conf" / "experiment"
-SEEDS = (0, 1, 2)
+SEEDS, SPLITS = (0, 1, 2), ("official", "arcs")
 KEY = ("preset", "split", "seed")
 FIGURES = ("accuracy", "f1", "recall", "precision")
 COLUMNS = (
@@ -67,9 +68,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", default=["original/", "best/"], help="default: all twenty")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of best/ presets; default: 0 1 2")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="default: %(default)s")
     parser.add_argument("--table", action="store_true", help="run nothing")
     given = parser.parse_args()
     runs = [] if given.table else planned(chosen(given.presets), given.seeds)
+    runs = [run for run in runs if run[1] in given.splits]
     verdicts = []
     for preset, split, seed in runs:
         words = f"experiment={preset} seed={seed}" + (" dataset.split=arcs" if split == "arcs" else "")
