@@ -41,6 +41,7 @@ MLP = (
 )
 CONVNET = (
     ("not augmented", "augment=none"),
+    ("not augmented, Normalize read literally", "augment=none model.normalize_training=false"),
     ("no rotation", "augment=flip_crop"),
     ("blocks of their own", "model.share_blocks=false"),
     ("norm before ReLU", "model.norm_order=norm_relu"),
@@ -62,16 +63,22 @@ RESNET = (
     ),
 )
 FRAGMENTS = ("crop read literally: fragments of 28x28", "dataset.stored_size=100 augment.steps.crop.size=28")
-LONG, SHORT = "train.epochs=10", "dataset.subset=10000 train.epochs=6"
+LONG, SHORT = "train.epochs=10", "dataset.subset=5000 train.epochs=6"
 TABLES = {
     "fashion_mnist_mlp": with_best(
         "fashion_mnist_mlp", LONG, rows("experiment=original/fashion_mnist_mlp", LONG, *MLP)
     ),
     "fruits_mlp": with_best("fruits_mlp", LONG, rows("experiment=original/fruits_mlp", LONG, *MLP)),
-    "fashion_mnist_convnet": rows("experiment=original/fashion_mnist_convnet_augmented", SHORT, *CONVNET),
+    "fashion_mnist_convnet": with_best(
+        "fashion_mnist_convnet_augmented",
+        SHORT,
+        rows("experiment=original/fashion_mnist_convnet_augmented", SHORT, *CONVNET),
+    ),
     "fruits_convnet": rows("experiment=original/fruits_convnet_augmented", SHORT, FRAGMENTS, *CONVNET),
-    "fashion_mnist_resnet18": rows("experiment=original/fashion_mnist_resnet18", SHORT, *RESNET),
-    "fruits_resnet18": rows("experiment=original/fruits_resnet18", SHORT, *RESNET),
+    "fashion_mnist_resnet18": with_best(
+        "fashion_mnist_resnet18", SHORT, rows("experiment=original/fashion_mnist_resnet18", SHORT, *RESNET)
+    ),
+    "fruits_resnet18": with_best("fruits_resnet18", SHORT, rows("experiment=original/fruits_resnet18", SHORT, *RESNET)),
 }
 
 
