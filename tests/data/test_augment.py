@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from seedbed.data.augment import Chain, Erase, HorizontalFlip, PaddedCrop, Rotation
+from seedbed.data.augment import Chain, Erase, HorizontalFlip, PaddedCrop, ResizedCrop, Rotation
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.types import UserError
 
@@ -87,6 +87,33 @@ def test_a_crop_of_a_padded_image_is_the_slice_it_says(x, padding, data):
     assert torch.equal(out, padded[..., top : top + out_size, left : left + out_size])
 
 
+@given(images, st.integers(1, 4), st.data())
+def test_a_resized_crop_is_its_square_with_every_pixel_repeated(x, times, data):
+    size = x.shape[-1] // times * times
+    x, side = x[..., :size, :size], size // times
+    top, left = data.draw(st.integers(0, size - side)), data.draw(st.integers(0, size - side))
+    drawn = constant(len(x), side=1 / times, top=float(top), left=float(left))
+    out = Chain({"zoom": ResizedCrop([0.1, 1.0])}).apply(x, {"zoom": drawn})
+    square = x[..., top : top + side, left : left + side]
+    assert torch.equal(out, square.repeat_interleave(times, -1).repeat_interleave(times, -2))
+
+
+@given(st.floats(0.01, 1), st.floats(0, 1), st.integers(1, 40))
+def test_resized_crops_are_drawn_within_the_image_and_have_the_areas_asked_for(least, more, size):
+    scale = [least, least + more * (1 - least)]
+    drawn = ResizedCrop(scale).draw(np.random.default_rng(0), 200, size)
+    area = drawn["side"] ** 2
+    assert area.min() >= scale[0] - 1e-6 and area.max() <= scale[1] + 1e-6
+    for start in (drawn["top"], drawn["left"]):
+        assert start.min() >= 0 and (start + drawn["side"] * size).max() <= size + 1e-4
+
+
+@pytest.mark.parametrize("scale", [[0.0, 1.0], [0.5], [0.8, 0.4], [0.5, 1.2]])
+def test_resized_crop_refuses_shares_that_are_none(scale):
+    with pytest.raises(UserError, match=r"two rising shares in \(0, 1\]"):
+        ResizedCrop(scale)
+
+
 @given(images, st.sampled_from([90, 180, -90]))
 def test_a_quarter_turn_is_exact(x, degrees):
     out = Chain({"rotate": Rotation(180.0)}).apply(x, {"rotate": turned(len(x), float(degrees))})
@@ -128,7 +155,9 @@ def test_rotation_refuses_another_fill():
 def test_the_chain_does_in_one_gather_what_its_steps_do_in_turn():
     rng = np.random.default_rng(3)
     x = torch.from_numpy(rng.integers(0, 256, (64, 3, 17, 17), dtype=np.uint8))
-    steps = {"flip": HorizontalFlip(), "rotate": Rotation(90.0), "crop": PaddedCrop(4, 13)}
+    steps = {
+        "flip": HorizontalFlip(), "rotate": Rotation(90.0), "zoom": ResizedCrop([0.3, 1.0]), "crop": PaddedCrop(4, 13),
+    }  # fmt: skip
     drawn = {k: {p: torch.from_numpy(v) for p, v in s.items()} for k, s in Chain(steps).draw(rng, len(x), 17).items()}
     one_by_one = x
     for name, step in steps.items():

@@ -8,7 +8,7 @@ same (seed, epoch, sample) gives the same pixels in whatever batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -133,6 +133,37 @@ class PaddedCrop:
     def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
         y = reflect(places.y + parameters["top"] - self.padding, size)
         x = reflect(places.x + parameters["left"] - self.padding, size)
+        return Places(y, x, places.inside)
+
+
+class ResizedCrop:
+    """Cut a square out at a uniformly drawn place and enlarge it to the image's size; nearest pixel.
+
+    torchvision's `RandomResizedCrop` with squares only. Fragments teach surfaces and colours where whole images would
+    teach outlines.
+
+    Args:
+        scale: least and largest share of the image's area; uniform between them.
+    """
+
+    def __init__(self, scale: Sequence[float]):
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+            raise UserError(f"ResizedCrop: scale must be two rising shares in (0, 1], got {list(scale)}")
+        self.scale = tuple(scale)
+
+    def output_size(self, size: int) -> int:
+        return size
+
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+        side = np.sqrt(rng.uniform(*self.scale, n))
+        top, left = (rng.random(n) * size * (1 - side) for _ in range(2))
+        return {"side": side.astype(np.float32), "top": top.astype(np.float32), "left": left.astype(np.float32)}
+
+    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+        y, x = (
+            ((place + 0.5) * parameters["side"] + parameters[start] - 0.5).round_().long().clamp_(0, size - 1)
+            for place, start in ((places.y, "top"), (places.x, "left"))
+        )
         return Places(y, x, places.inside)
 
 
