@@ -74,7 +74,11 @@ TABLES = {
         SHORT,
         rows("experiment=original/fashion_mnist_convnet_augmented", SHORT, *CONVNET),
     ),
-    "fruits_convnet": rows("experiment=original/fruits_convnet_augmented", SHORT, FRAGMENTS, *CONVNET),
+    "fruits_convnet": with_best(
+        "fruits_convnet_augmented",
+        SHORT,
+        rows("experiment=original/fruits_convnet_augmented", SHORT, FRAGMENTS, *CONVNET),
+    ),
     "fashion_mnist_resnet18": with_best(
         "fashion_mnist_resnet18", SHORT, rows("experiment=original/fashion_mnist_resnet18", SHORT, *RESNET)
     ),
