@@ -30,7 +30,8 @@ def complete(words: str) -> Path:
     Raises:
         SystemExit: the run failed or was interrupted.
     """
-    place = KEPT / f"{re.sub(r'[^A-Za-z0-9]+', '_', words)}_{_digest(words)}"
+    # File systems take names of 255 bytes; the digest alone tells runs apart.
+    place = KEPT / f"{re.sub(r'[^A-Za-z0-9]+', '_', words)[:100]}_{digest(words)}"
     folders = sorted(path for path in place.glob("*") if (path / "config.yaml").is_file())
     finished = [path for path in folders if _status(path) == "finished"]
     if finished:
@@ -45,7 +46,7 @@ def complete(words: str) -> Path:
     return run
 
 
-def _digest(words: str) -> str:
+def digest(words: str) -> str:
     """Of all settings but the places, and of the weights that may be begun with."""
     shown = subprocess.run(
         [sys.executable, "-m", "run", *words.split(), "--cfg", "job"], stdout=subprocess.PIPE, text=True

@@ -20,6 +20,7 @@ import itertools
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,11 +69,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", default=["original/", "best/"], help="default: all twenty")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="of best/ presets; default: 0 1 2")
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="default: %(default)s")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="default: both")
     parser.add_argument("--table", action="store_true", help="run nothing")
     given = parser.parse_args()
-    runs = [] if given.table else planned(chosen(given.presets), given.seeds)
-    runs = [run for run in runs if run[1] in given.splits]
+    runs = [] if given.table else planned(chosen(given.presets), given.seeds, given.splits)
     verdicts = []
     for preset, split, seed in runs:
         words = f"experiment={preset} seed={seed}" + (" dataset.split=arcs" if split == "arcs" else "")
@@ -102,7 +102,7 @@ def chosen(words: list[str]) -> list[str]:
     return [p for p in known if any(p == word or (word.endswith("/") and p.startswith(word)) for word in words)]
 
 
-def planned(presets: list[str], seeds: list[int] | None) -> list[tuple[str, str, int]]:
+def planned(presets: list[str], seeds: list[int] | None, splits: Sequence[str] = SPLITS) -> list[tuple[str, str, int]]:
     """(preset, split, seed): one seed of the report's settings; of ours three, and Fruits-360 once by arcs."""
     runs = []
     for preset in presets:
@@ -110,7 +110,10 @@ def planned(presets: list[str], seeds: list[int] | None) -> list[tuple[str, str,
         runs += [(preset, "official", seed) for seed in own]
         if preset.startswith("best/fruits"):
             runs.append((preset, "arcs", own[0]))
-    return runs
+    left = [run for run in runs if run[1] in splits]
+    if not left:
+        raise SystemExit(f"error: --splits {' '.join(splits)}: only best/ presets of Fruits-360 are run by arcs")
+    return left
 
 
 def facts(folder: Path, preset: str) -> dict[str, str]:

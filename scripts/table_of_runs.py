@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from kept_runs import complete, history
+from kept_runs import complete, digest, history
 
-COLUMNS = ("step", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command")
+COLUMNS = ("step", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command", "digest")
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,25 @@ class Row:
 
 
 def fill(path: Path, rows: list[Row]) -> list[dict[str, str]]:
-    """Run the rows that the CSV does not hold yet, under the same command, and return all of them, in order."""
+    """Run the rows that the CSV does not hold yet and return all of them, in order.
+
+    A row is held under its command and the digest of its settings, since presets change; rows of before there were
+    digests are taken as they are.
+    """
     done = {}
     if path.exists():
         with path.open() as file:
             done = {row["command"]: row for row in csv.DictReader(file)}
     for row in rows:
-        if row.command not in done:
-            done[row.command] = {"command": row.command, **run(row.words)}
+        held = done.get(row.command)
+        if not held or (held.get("digest") and held["digest"] != digest(row.words)):
+            done[row.command] = {"command": row.command, "digest": digest(row.words), **run(row.words)}
         done[row.command]["step"] = ("- " if row.aside else "") + row.step
         kept = [done[r.command] for r in rows if r.command in done]
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".tmp")
         with unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)
         unfinished.replace(path)
@@ -52,7 +57,7 @@ def run(words: str) -> dict[str, str]:
     result, metrics = json.loads((folder / "result.json").read_text()), history(folder / "metrics.csv")
     test = result["test"]
     return {
-        "val_accuracy": f"{max(row['val_accuracy'] for row in metrics):.4f}",
+        "val_accuracy": f"{result['val']['accuracy']:.4f}",
         "test_accuracy": f"{test['accuracy']:.4f}",
         "test_f1": f"{test['f1']:.4f}",
         "epochs": str(len(metrics)),

@@ -42,7 +42,7 @@ def test_the_first_twenty_losses_agree_with_the_cpus(model):
         data = build.load_data(settings)
         preprocess = build.make_preprocess(settings, data)
         randomness.seed_torch(0, 0, randomness.WEIGHTS)
-        net, on = build.make_model(settings, preprocess, data)
+        net, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
         train = Loader(data.train, preprocess, batch_size=50, device=on.torch, seed=0, channels_last=on.channels_last)
         optimizer = build.instance(settings.optimizer_node, "optimizer", params=net.parameters())
         state = State(net, optimizer, None, EarlyStopping("val_accuracy", None))

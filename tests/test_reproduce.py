@@ -36,7 +36,7 @@ def test_every_preset_of_the_table_is_there(scripts):
     _, reproduce = scripts
     names = {f"{kind}/{path.stem}" for kind in ("original", "best") for path in (reproduce.PRESETS / kind).glob("*")}
     assert names == set(reproduce.chosen(["original/", "best/"]))
-    assert {f"original/{row.preset}" for row in reproduce.ROWS} <= names
+    assert {f"{kind}/{row.preset}" for kind in ("original", "best") for row in reproduce.ROWS} == names
 
 
 def test_what_is_chosen_and_planned(scripts):
@@ -47,13 +47,16 @@ def test_what_is_chosen_and_planned(scripts):
         ("best/fruits_features", "official", 3), ("best/fruits_features", "official", 4),
         ("best/fruits_features", "arcs", 3),
     ]  # fmt: skip
+    assert reproduce.planned(["best/fruits_mlp"], [3, 4], ["arcs"]) == [("best/fruits_mlp", "arcs", 3)]
+    with pytest.raises(SystemExit, match="only best/ presets of Fruits-360 are run by arcs"):
+        reproduce.planned(["best/fashion_mnist_mlp", "original/fruits_mlp"], None, ["arcs"])
     with pytest.raises(SystemExit, match="nothing/here: no such preset; give original/, best/"):
         reproduce.chosen(["nothing/here"])
 
 
 def test_a_finished_run_is_found_and_not_run_again(scripts, monkeypatch):
     kept_runs, _ = scripts
-    monkeypatch.setattr(kept_runs, "_digest", lambda words: "12ab")
+    monkeypatch.setattr(kept_runs, "digest", lambda words: "12ab")
     run = made_run(kept_runs.KEPT / "a_b_1_12ab" / "2026_run", "finished")
     monkeypatch.setattr(kept_runs, "_run", lambda *_: pytest.fail("nothing is left to run"))
     assert kept_runs.complete("a=b 1") == run
@@ -65,8 +68,8 @@ def test_a_whole_run_says_how_long_it_took(scripts):
     words = "dataset=digits train=smoke"
     run = kept_runs.complete(words)
     assert kept_runs.wall_seconds(run) > 0 and len(kept_runs.history(run / "metrics.csv")) == 1
-    other = kept_runs._digest(f"{words} optimizer.lr=2e-3")
-    assert kept_runs._digest(words) == kept_runs._digest(f"{words} output_root=/nowhere") != other
+    other = kept_runs.digest(f"{words} optimizer.lr=2e-3")
+    assert kept_runs.digest(words) == kept_runs.digest(f"{words} output_root=/nowhere") != other
 
 
 def test_a_script_that_is_stopped_stops_its_run_and_goes_on_with_it(scripts, tmp_path):
@@ -183,14 +186,25 @@ def test_a_table_of_runs_runs_what_it_lacks_and_keeps_the_order_asked_for(script
     from table_of_runs import Row, fill
 
     figures = {"accuracy": 0.5, "f1": 0.4}
-    run = made_run(tmp_path / "run", "finished", test=figures)
+    run = made_run(tmp_path / "run", "finished", test=figures, val={"accuracy": 0.125})
     (run / "metrics.csv").write_text("epoch,val_accuracy,seconds\n1,0.25,2\n2,0.125,3\n")
-    asked = []
+    asked, settings = [], {"a=1": "12ab", "a=2": "34cd"}
+    monkeypatch.setattr(table_of_runs, "digest", settings.get)
     monkeypatch.setattr(table_of_runs, "complete", lambda words: asked.append(words) or run)
     path, first, other = tmp_path / "table.csv", Row("first", "a=1"), Row("other", "a=2", aside=True)
     (row,) = fill(path, [other])
-    assert (row["val_accuracy"], row["test_accuracy"], row["seconds"]) == ("0.2500", "0.5000", "5")
+    assert (row["val_accuracy"], row["test_accuracy"], row["seconds"]) == ("0.1250", "0.5000", "5")
     rows = fill(path, [first, other])
     assert asked == ["a=2", "a=1"]
     assert [r["step"] for r in rows] == ["first", "- other"]
     assert path.read_text().index("a=1") < path.read_text().index("a=2")
+    settings["a=1"] = "56ef"
+    fill(path, [first, other])
+    assert asked == ["a=2", "a=1", "a=1"], "a row whose preset has changed is run again"
+
+
+def test_a_run_of_many_words_has_a_name_that_file_systems_take(scripts, monkeypatch):
+    kept_runs, _ = scripts
+    monkeypatch.setattr(kept_runs, "_run", lambda _, place: made_run(place / "run", "finished"))
+    run = kept_runs.complete("dataset=digits train=smoke " + " ".join(f"model.widths=[{n}]" for n in range(100, 130)))
+    assert run.is_dir()

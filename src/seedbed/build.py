@@ -97,6 +97,8 @@ def make_features(settings: Settings) -> FeaturePipeline | None:
         return None
     if settings.augment_node.get("steps"):
         raise UserError("augment: features are extracted once, from images as they are; use augment=none")
+    if not settings.model.normalize_training:
+        raise UserError("model.normalize_training: features are made of pixels as they are; leave it true")
     # OpenCV and scikit-learn: half a second that other runs are spared.
     from seedbed.features.pipeline import FeaturePipeline
 

@@ -35,9 +35,10 @@ def turned(n: int, degrees: float) -> dict[str, torch.Tensor]:
 @given(images)
 def test_identity_parameters_change_nothing(x):
     n = len(x)
-    chain = Chain({"flip": HorizontalFlip(), "rotate": Rotation(90.0), "crop": PaddedCrop(4)})
-    out = chain.apply(x, {"flip": constant(n, flip=False), "rotate": turned(n, 0), "crop": constant(n, top=4, left=4)})
-    assert torch.equal(out, x)
+    steps = {"flip": HorizontalFlip(), "rotate": Rotation(90.0), "zoom": ResizedCrop([0.5, 1]), "crop": PaddedCrop(4)}
+    nothing = {"flip": constant(n, flip=False), "rotate": turned(n, 0), "crop": constant(n, top=4, left=4)}
+    nothing["zoom"] = constant(n, side=1.0, top=0.0, left=0.0)
+    assert torch.equal(Chain(steps).apply(x, nothing), x)
 
 
 @given(images)
@@ -177,7 +178,10 @@ def test_what_a_rotation_leaves_empty_stays_empty_after_a_later_padded_crop():
 def loader_of(seed: int, batch_size: int, n: int = 23) -> Loader:
     rng = np.random.default_rng(0)
     split = image_split(rng.integers(0, 256, (n, 1, 10, 10), dtype=np.uint8), np.arange(n))
-    chain = Chain({"flip": HorizontalFlip(), "rotate": Rotation(90.0), "crop": PaddedCrop(3)})
+    chain = Chain({
+        "flip": HorizontalFlip(), "rotate": Rotation(90.0, "edge"), "zoom": ResizedCrop([0.3, 1]),
+        "crop": PaddedCrop(3),
+    })  # fmt: skip
     return Loader(
         split, Preprocess(10, (0.5,), (0.5,)), batch_size=batch_size, device=torch.device("cpu"), seed=seed,
         augment=chain,
@@ -211,6 +215,12 @@ def test_draws_fill_their_ranges():
     turn = Rotation(90.0).draw(rng, 5000, 28)
     angle = np.rad2deg(np.arctan2(turn["sin"], turn["cos"]))
     assert -90 <= angle.min() < -88 and 88 < angle.max() <= 90 and abs(angle.mean()) < 3
+    zoom = ResizedCrop([0.25, 1.0]).draw(rng, 5000, 28)
+    area, room = zoom["side"] ** 2, 28 * (1 - zoom["side"])
+    assert area.min() < 0.26 and area.max() > 0.99 and abs(area.mean() - 0.625) < 0.02
+    for start in (zoom["top"], zoom["left"]):
+        assert abs((start / room).mean() - 0.5) < 0.02 and (start / room).max() > 0.98
+    assert abs(np.corrcoef(zoom["top"] / room, zoom["left"] / room)[0, 1]) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class Rotation:
     Args:
         degrees: the largest angle, in [0, 180].
         fill: what the image does not cover: `zeros`, or `edge`, the nearest pixel of its edge, which goes on with a
-            plain background whatever its colour.
+            plain background whatever its colour, and with whatever else touches the edge.
     """
 
     def __init__(self, degrees: float, fill: Literal["zeros", "edge"] = "zeros"):
@@ -139,8 +139,7 @@ class PaddedCrop:
 class ResizedCrop:
     """Cut a square out at a uniformly drawn place and enlarge it to the image's size; nearest pixel.
 
-    torchvision's `RandomResizedCrop` with squares only. Fragments teach surfaces and colours where whole images would
-    teach outlines.
+    Like torchvision's `RandomResizedCrop`, but of squares only and at places between pixels.
 
     Args:
         scale: least and largest share of the image's area; uniform between them.

@@ -1,7 +1,8 @@
-"""Fruits-360, with an honest split beside the official one.
+"""Fruits-360, with a split by arcs beside the official one.
 
-Each fruit was filmed while it turned on a shaft. The official test frames lie between training frames of the same
-rotation, so a model that remembers neighbours does well. `split: arcs` cuts whole arcs out of each rotation instead.
+Each fruit was filmed while it turned on a shaft. Official test frames lie between training frames in some rotations,
+in arcs of their own in others; validation frames drawn from training have neighbours there always, so a model that
+remembers neighbours looks perfect. `split: arcs` cuts whole arcs for both out of each rotation instead.
 """
 
 from __future__ import annotations
