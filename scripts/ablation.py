@@ -64,7 +64,7 @@ RESNET = (
     ),
 )
 FRAGMENTS = ("crop read literally: fragments of 28x28", "dataset.stored_size=100 augment.steps.crop.size=28")
-LONG, SHORT = "train.epochs=10", "dataset.subset=5000 train.epochs=6"
+LONG, SHORT = "train.epochs=10", "dataset.subset=3000 train.epochs=6"
 TABLES = {
     "fashion_mnist_mlp": with_best(
         "fashion_mnist_mlp", LONG, rows("experiment=original/fashion_mnist_mlp", LONG, *MLP)
