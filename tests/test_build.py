@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 import torch
@@ -36,3 +37,12 @@ def test_training_images_may_stay_as_they_are_while_others_are_normalised(seedbe
     usual, reading, neither = rows
     assert reading["train_loss"] == neither["train_loss"] != usual["train_loss"]
     assert reading["val_loss"] != neither["val_loss"]
+    run = done.folders[1]
+    again = seedbed("task=evaluate", f"checkpoint={run / 'best.safetensors'}").check()
+    recorded = json.loads((run / "result.json").read_text())["test"]
+    assert f"{recorded['accuracy']:.4f}" in again.out and f"{recorded['f1']:.4f}" in again.out
+
+
+def test_features_are_not_made_of_images_left_as_they_are(seedbed):
+    done = seedbed("dataset=digits", "train=smoke", "model=features_mlp", "+model.normalize_training=false")
+    assert done.code == 1 and "model.normalize_training: features are made of pixels as they are" in done.err
