@@ -45,7 +45,7 @@ MORE = [
     ("nonsense=1", ("nonsense: no such key",)),
     ("+train.nonsense=1", ("train.nonsense: no such key",)),
     ("dataset=fashion_minst", ("dataset=fashion_minst: no such option", "'fashion_mnist'", "cifar10, ", "fruits")),
-    ("augment=flipcrop", ("'flip_crop'", "flip, flip_crop, flip_crop_erase, none, original")),
+    ("augment=flipcrop", ("'flip_crop'", "flip, flip_crop, flip_crop_erase, flip_zoom, none, original")),
     ("experiment=orignal/fashion_mnist_mlp", ("no such option", "original/fashion_mnist_mlp")),
     ("train.epochs=null", ("train.epochs: expected a whole number", "None")),
     ("optimizer.lr=fast", ("optimizer.lr: expected a number", "'fast'")),
