@@ -63,12 +63,42 @@ def test_the_real_zip_is_read_as_published():
     assert 0.15 < (parts == TEST).mean() < 0.2
 
 
+@given(st.integers(12, 200), st.integers(0, 5), st.integers(0, 100))
+def test_without_a_test_arc_validation_is_one_arc_a_margin_from_training(n, margin, seed):
+    names = [f"A/{frame}_100.jpg" for frame in np.random.default_rng(seed).permutation(n)]
+    parts = arcs(names, np.zeros(n, np.int64), seed=seed, margin=margin, test_fraction=0, val_fraction=0.2)
+    circle = parts[np.argsort([series_and_frame(name)[1] for name in names])]
+    if n - round(n * 0.2) - 2 * margin < 2:
+        assert (parts == TRAIN).all()
+        return
+    assert (circle == VAL).sum() == round(n * 0.2) and (circle == UNSPLIT).sum() == 2 * margin
+    assert not (circle == TEST).any()
+    inside = circle == VAL
+    assert (inside & ~np.roll(inside, 1)).sum() == 1, "one arc"
+    near = [np.roll(circle, shift)[inside] for d in range(1, margin + 1) for shift in (d, -d)]
+    assert {part for side in near for part in side.tolist()} <= {VAL, UNSPLIT}
+
+
+def test_official_arcs_keeps_the_official_test_frames_and_takes_validation_from_training_alone():
+    source = Fruits(data_root="nowhere", root=str(data_file("fruits-360.zip")), split="official_arcs")
+    listing = source.listing()
+    fractions = {"test_fraction": 0.2, "val_fraction": 0.1}
+    parts = source.assign(listing.names, listing.labels, listing.parts, seed=0, **fractions)
+    assert np.array_equal(parts == TEST, listing.parts == TEST)
+    assert (listing.parts[parts == VAL] == TRAIN).all() and (listing.parts[parts == UNSPLIT] == TRAIN).all()
+    assert 0.08 < (parts == VAL).sum() / (listing.parts == TRAIN).sum() < 0.11
+    assert len(set(listing.labels[parts == TRAIN].tolist())) == 141
+
+
 def test_arcs_never_fall_back_on_a_random_split():
     names = [f"Training/{c}/r0_{i}_100.jpg" for c in "ab" for i in range(40)]
     labels, parts = np.repeat([0, 1], 40), np.zeros(80, np.int8)
     source = object.__new__(Fruits)
     source.split, source.margin = "arcs", 30
     with pytest.raises(UserError, match="no rotation is long enough"):
+        source.assign(names, labels, parts, seed=0, test_fraction=0.2, val_fraction=0.1)
+    source.split = "official_arcs"
+    with pytest.raises(UserError, match=r"split=official_arcs: .* long enough for a validation arc .*margin=30"):
         source.assign(names, labels, parts, seed=0, test_fraction=0.2, val_fraction=0.1)
     with pytest.raises(UserError, match=r"dataset\.margin"):
         Fruits("nowhere", margin=-1)

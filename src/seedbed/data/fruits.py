@@ -1,8 +1,9 @@
-"""Fruits-360, with a split by arcs beside the official one.
+"""Fruits-360, with splits by arcs beside the official one.
 
 Each fruit was filmed while it turned on a shaft. Official test frames lie between training frames in some rotations,
 in arcs of their own in others; validation frames drawn from training have neighbours there always, so a model that
-remembers neighbours looks perfect. `split: arcs` cuts whole arcs for both out of each rotation instead.
+remembers neighbours looks perfect. `split: arcs` cuts whole arcs for both out of each rotation instead;
+`official_arcs` keeps the official test frames and cuts validation arcs out of training, to choose settings by.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ class Fruits(ImageTree):
     """Fruits-360 (Oltean and Muresan) from a folder or a zip with `Training/` and `Test/` at any depth.
 
     Args:
-        split: official, or arcs: both splits pooled, and of every filmed rotation one contiguous arc is for
-            test and one for validation.
+        split: official; or arcs: both splits pooled, and of every filmed rotation one contiguous arc is for
+            test and one for validation; or official_arcs: official, and of the training frames of every rotation
+            one contiguous arc is for validation.
         margin: frames dropped at every border between two arcs.
     """
 
@@ -35,7 +37,7 @@ class Fruits(ImageTree):
         self,
         data_root: str,
         root: str | None = None,
-        split: Literal["official", "arcs"] = "official",
+        split: Literal["official", "arcs", "official_arcs"] = "official",
         margin: int = 3,
     ):
         if margin < 0:
@@ -57,13 +59,21 @@ class Fruits(ImageTree):
     ) -> np.ndarray:
         if self.split == "official":
             return parts
-        cut = arcs(names, labels, seed=seed, margin=self.margin, test_fraction=test_fraction, val_fraction=val_fraction)
+        pooled = np.arange(len(parts)) if self.split == "arcs" else np.flatnonzero(parts == TRAIN)
+        cut = parts.copy()
+        cut[pooled] = arcs(
+            [names[row] for row in pooled], labels[pooled], seed=seed, margin=self.margin,
+            test_fraction=test_fraction if self.split == "arcs" else 0, val_fraction=val_fraction,
+        )  # fmt: skip
         if not (cut == TEST).any() or not (cut == VAL).any():
             # Drawing them at random instead would put neighbouring frames on both sides, unseen.
+            wanted, fractions = "a validation arc", f"dataset.val_fraction={val_fraction:g}"
+            if self.split == "arcs":
+                wanted = "a test and a validation arc"
+                fractions = f"dataset.test_fraction={test_fraction:g} and {fractions}"
             raise UserError(
-                f"dataset.split=arcs: no rotation is long enough for a test and a validation arc with "
-                f"dataset.margin={self.margin}, dataset.test_fraction={test_fraction:g} and "
-                f"dataset.val_fraction={val_fraction:g}"
+                f"dataset.split={self.split}: no rotation is long enough for {wanted} with "
+                f"dataset.margin={self.margin} and {fractions}"
             )
         return cut
 
@@ -92,12 +102,13 @@ def arcs(
     """Cut each filmed rotation, frames ordered as a circle, into a test arc, a validation arc and training.
 
     Round the circle lie: the test arc, training frames, the validation arc, training frames; `margin` frames are
-    dropped at each of the four borders. Where the test arc starts is drawn from (seed, class, series). A rotation
-    too short for that goes whole into training: it shares no frames with any other.
+    dropped at every border. With `test_fraction` 0 there is no test arc. Where the first arc starts is drawn from
+    (seed, class, series). A rotation too short for that goes whole into training: it shares no frames with any other.
 
     Returns:
         int8 `[N]`: TRAIN, VAL, TEST, or UNSPLIT for the dropped frames.
     """
+    held = [(TEST, test_fraction), (VAL, val_fraction)] if test_fraction else [(VAL, val_fraction)]
     rotations: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
     for row, (name, label) in enumerate(zip(names, labels.tolist(), strict=True)):
         series, frame = series_and_frame(name)
@@ -105,16 +116,17 @@ def arcs(
     parts = np.full(len(names), TRAIN, np.int8)
     for (label, series), frames in rotations.items():
         n = len(frames)
-        test, val = round(n * test_fraction), round(n * val_fraction)
-        train = n - test - val - 4 * margin
-        if min(test, val) < 1 or train < 2:
+        sizes = [round(n * fraction) for _, fraction in held]
+        train = n - sum(sizes) - 2 * margin * len(held)
+        if min(sizes) < 1 or train < 2:
             continue
         circle = np.array([row for _, row in sorted(frames)])
         rng = np.random.default_rng([seed, label, *series.encode()])
         circle = np.roll(circle, -int(rng.integers(n)))
         drop = np.full(margin, UNSPLIT)
-        parts[circle] = np.concatenate([
-            np.full(test, TEST), drop, np.full(train // 2, TRAIN), drop,
-            np.full(val, VAL), drop, np.full(train - train // 2, TRAIN), drop,
-        ])  # fmt: skip
+        pieces = []
+        for i, ((part, _), size) in enumerate(zip(held, sizes, strict=True)):
+            between = train * (i + 1) // len(held) - train * i // len(held)
+            pieces += [np.full(size, part), drop, np.full(between, TRAIN), drop]
+        parts[circle] = np.concatenate(pieces)
     return parts
