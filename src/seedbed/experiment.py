@@ -116,7 +116,9 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
 
     loader = partial(Loader, preprocess=preprocess, device=on.torch, channels_last=on.channels_last)
-    train_loader = loader(data.train, preprocess=taught, batch_size=own.batch_size, seed=seed, augment=augment)
+    train_loader = loader(
+        data.train, preprocess=taught, batch_size=own.batch_size, seed=seed, augment=augment, classes=len(data.classes)
+    )
     val_loader = loader(data.val, batch_size=own.eval_batch_size)
     build.prepare_tuning(settings, model, begins=not (resumed and (resumed.folder / "last.pt").exists()))
     optimizer = build.make_optimizer(settings, model)

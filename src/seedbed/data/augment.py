@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
+from seedbed.data.mix import CutMix
 from seedbed.types import UserError
 
 Parameters = dict[str, np.ndarray]
@@ -205,13 +206,15 @@ class Chain:
 
     Args:
         steps: name -> step; none leaves images as they are.
+        mix: what then makes an image of two, which the loader asks for; None: nothing.
     """
 
-    def __init__(self, steps: Mapping[str, Step]):
+    def __init__(self, steps: Mapping[str, Step], mix: CutMix | None = None):
         self.steps = dict(steps)
+        self.mix = mix
 
     def __bool__(self) -> bool:
-        return bool(self.steps)
+        return bool(self.steps or self.mix)
 
     def sizes(self, size: int) -> list[int]:
         """Side of the images before each step, and after the last."""

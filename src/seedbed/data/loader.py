@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from seedbed import randomness
 from seedbed.data.augment import Chain
+from seedbed.data.mix import shared_labels
 from seedbed.types import Split
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -79,6 +80,7 @@ class Loader:
         preprocess: size and normalisation of images; None: the split holds vectors of features, ready to use.
         seed: shuffles each epoch and draws augmentation by (seed, epoch); None keeps the split's order.
         augment: the chain for training images.
+        classes: number of classes, which a chain that mixes images must know.
         channels_last: memory format of the batches.
     """
 
@@ -91,6 +93,7 @@ class Loader:
         device: torch.device,
         seed: int | None = None,
         augment: Chain | None = None,
+        classes: int | None = None,
         channels_last: bool = False,
     ):
         self.preprocess = preprocess
@@ -98,6 +101,8 @@ class Loader:
         self.device = device
         self.seed = seed
         self.augment = augment or None
+        self.mix = augment.mix if augment else None
+        self.classes = classes
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.samples = len(split)
         self.images, self.rows = _place(split, device)
@@ -110,37 +115,48 @@ class Loader:
         return max(full + (rest > (1 if self.seed is not None else 0)), 1)
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from batch number `start` on, as float32 images and int64 labels."""
+        """The batches of an epoch from batch number `start` on: float32 images and int64 labels.
+
+        Where images are mixed, labels are probabilities, float32 `[B, classes]`.
+        """
         order = torch.arange(self.samples, device=self.device)
-        parameters = None
         if self.seed is not None:
             rng = randomness.generator(self.seed, epoch, randomness.ORDER)
             order = torch.from_numpy(rng.permutation(self.samples)).to(self.device)
-        if self.augment:
-            parameters = self._parameters(epoch)
+        parameters, mixing = self._parameters(epoch) if self.augment else ({}, {})
         for step in range(start, len(self)):
             samples = order[step * self.batch_size : (step + 1) * self.batch_size]
-            images = self._gather(self.rows[samples])
-            if parameters:
-                own = {k: {p: v[samples] for p, v in values.items()} for k, values in parameters.items()}
-                images = self.augment.apply(images, own)
+            images, labels = self._images(samples, parameters), self.targets[samples]
+            if self.mix:
+                own = {key: values[samples] for key, values in mixing.items()}
+                images, share = self.mix.apply(images, self._images(own["partner"], parameters), own)
+                labels = shared_labels(labels, self.targets[own["partner"]], share, self.classes)
             if self.preprocess:
                 images = self.preprocess(images, self.constants).contiguous(memory_format=self.memory_format)
-            yield images, self.targets[samples]
+            yield images, labels
 
     def first(self, n: int) -> Batch:
-        """The first `n` samples of epoch 0, or as many as there are."""
+        """The first `n` samples of epoch 0, or as many as there are, with the label that has the largest share."""
         batches = itertools.islice(self.epoch(), -(-n // self.batch_size))
         images, labels = (torch.cat(parts)[:n] for parts in zip(*batches, strict=True))
-        return images, labels
+        return images, hard_labels(labels)
 
-    def _parameters(self, epoch: int) -> dict[str, dict[str, torch.Tensor]]:
+    def _parameters(self, epoch: int) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        """Those of the chain's steps, by name, and those of the mixing."""
         rng = randomness.generator(self.seed or 0, epoch, randomness.AUGMENT)
         drawn = self.augment.draw(rng, self.samples, self.images.shape[-1])
-        return {
-            name: {key: torch.from_numpy(value).to(self.device) for key, value in values.items()}
-            for name, values in drawn.items()
-        }
+        mixing = self.mix.draw(rng, self.samples) if self.mix else {}
+        return {name: self._tensors(values) for name, values in drawn.items()}, self._tensors(mixing)
+
+    def _tensors(self, values: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+        return {key: torch.from_numpy(value).to(self.device) for key, value in values.items()}
+
+    def _images(self, samples: torch.Tensor, parameters: dict[str, dict[str, torch.Tensor]]) -> torch.Tensor:
+        """The images of these samples, each augmented by its own parameters."""
+        images = self._gather(self.rows[samples])
+        if not parameters:
+            return images
+        return self.augment.apply(images, {k: {p: v[samples] for p, v in o.items()} for k, o in parameters.items()})
 
     def _gather(self, rows: torch.Tensor) -> torch.Tensor:
         if self.images.device == self.device:
@@ -157,6 +173,11 @@ def _place(split: Split, device: torch.device) -> tuple[torch.Tensor, torch.Tens
             return images.index_select(0, rows).to(device), torch.arange(len(split), device=device)
         rows = rows.to(device)
     return images, rows
+
+
+def hard_labels(labels: torch.Tensor) -> torch.Tensor:
+    """Labels, or probabilities `[B, classes]`, -> labels, int64 `[B]`."""
+    return labels if labels.ndim == 1 else labels.argmax(1)
 
 
 def channel_numbers(value: float | Sequence[float], channels: int) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seedbed import randomness
-from seedbed.data.loader import Batch, Loader
+from seedbed.data.loader import Batch, Loader, hard_labels
 from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.evaluate import measure, predict
 
@@ -164,7 +164,7 @@ def fit(
             if state.schedule_batches:
                 state.schedule.step()
             losses[state.step] = value.detach()
-            hits[state.step] = (logits.detach().argmax(1) == y).sum()
+            hits[state.step] = (logits.detach().argmax(1) == hard_labels(y)).sum()
             state.step += 1
             sizes.append(len(y))
             stopping = state.step < len(train) and stop()
