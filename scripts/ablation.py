@@ -1,11 +1,11 @@
-"""What moves the report's figures to ours: one change at a time, with as many images and epochs within a table.
+"""What moves the report's figures to ours, and what pretraining owes to its recipe: one change at a time.
 
     python scripts/ablation.py                     every pipeline
     python scripts/ablation.py fruits_convnet      one
     python scripts/ablation.py page                the Markdown tables of what docs/results/ holds
 
-Finished runs are kept under outputs/kept; a killed table goes on where it stopped. The data sets are read from
-SEEDBED_DATA, as by any run.
+Within a table all runs have as many images and epochs. Finished runs are kept under outputs/kept; a killed table goes on
+where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from table_of_runs import Row, fill, markdown
 FOLDER = Path(__file__).parents[1] / "docs" / "results"
 
 
-def rows(base: str, budget: str, *changes: tuple[str, str]) -> list[Row]:
+def rows(base: str, budget: str, *changes: tuple[str, str], first: str = "the report's settings") -> list[Row]:
     """Each change is made to the base alone: beside it, not on top of the row before."""
-    return [Row("the report's settings", f"{base} {budget}")] + [
+    return [Row(first, f"{base} {budget}")] + [
         Row(step, f"{base} {words} {budget}", aside=True) for step, words in changes
     ]
 
@@ -63,6 +63,14 @@ RESNET = (
         "model.pretrained=none optimizer.lr=1e-2 optimizer.momentum=0.9",
     ),
 )
+PRETRAINING = (
+    ("without CutMix", "augment=flip_crop"),
+    ("a black square instead of CutMix", "augment=flip_crop_erase"),
+    ("no label smoothing", "train.label_smoothing=0"),
+    ("half the highest rate", "optimizer.lr=0.05"),
+    ("twice the highest rate", "optimizer.lr=0.2"),
+    ("the rate falls as a cosine", "scheduler.anneal_strategy=cos"),
+)
 FRAGMENTS = ("crop read literally: fragments of 28x28", "dataset.stored_size=100 augment.steps.crop.size=28")
 LONG, SHORT = "train.epochs=10", "dataset.subset=3000 train.epochs=6"
 TABLES = {
@@ -86,6 +94,12 @@ TABLES = {
         rows("experiment=original/fashion_mnist_resnet18", SHORT, *RESNET),
     ),
     "fruits_resnet18": with_best("fruits_resnet18", SHORT, rows("experiment=original/fruits_resnet18", SHORT, *RESNET)),
+    "cifar10_resnet18": rows(
+        "experiment=pretrain/cifar10_resnet18",
+        "dataset.subset=10000 train.epochs=16",
+        *PRETRAINING,
+        first="the backbone's recipe",
+    ),
 }
 
 

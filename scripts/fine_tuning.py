@@ -2,7 +2,8 @@
 
     python scripts/fine_tuning.py
 
-Both runs of a data set take the same steps and so the same time; from scratch the learning rate is that of pretraining.
+Both runs of a data set take the same steps and so the same time, less than our presets take; from scratch the learning
+rate is that of pretraining.
 Fruits-360 is split by arcs: validation images drawn at random are neighbours of training images, and all are right.
 Finished runs are kept under outputs/kept; a killed script goes on where it stopped. The data sets are read from
 SEEDBED_DATA, as by any run.
@@ -25,8 +26,8 @@ from seedbed.results.plots import save
 FOLDER = Path(__file__).parents[1] / "docs" / "fine_tuning"
 SCRATCH = "model.pretrained=none optimizer.lr=0.1"
 RUNS = {
-    "fashion_mnist": ("Fashion-MNIST", "experiment=best/fashion_mnist_resnet18 seed=0"),
-    "fruits": ("Fruits-360, by arcs", "experiment=best/fruits_resnet18 seed=0 dataset.split=arcs"),
+    "fashion_mnist": ("Fashion-MNIST", "experiment=best/fashion_mnist_resnet18 seed=0 train.epochs=4"),
+    "fruits": ("Fruits-360, by arcs", "experiment=best/fruits_resnet18 seed=0 dataset.split=arcs train.epochs=4"),
 }
 COLOURS = {"fine_tuned": "#d1662f", "from_scratch": "#3b6fb6"}
 COLUMNS = ("data", "begins", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command")
