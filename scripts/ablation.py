@@ -4,8 +4,8 @@
     python scripts/ablation.py fruits_convnet      one
     python scripts/ablation.py page                the Markdown tables of what docs/results/ holds
 
-Within a table all runs have as many images and epochs. Finished runs are kept under outputs/kept; a killed table goes on
-where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
+Within a table all runs have as many images and epochs. Finished runs are kept under outputs/kept; a killed table goes
+on where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
