@@ -47,15 +47,19 @@ def complete(words: str) -> Path:
 
 
 def digest(words: str) -> str:
-    """Of all settings but the places, and of the weights that may be begun with."""
+    """Of all settings but the places, and of the shipped weights that they begin with, if they do."""
     shown = subprocess.run(
         [sys.executable, "-m", "run", *words.split(), "--cfg", "job"], stdout=subprocess.PIPE, text=True
     )
     if shown.returncode:
         raise SystemExit(shown.returncode)
     settings = [line for line in shown.stdout.splitlines() if not line.startswith(("data_", "output_", "cache_"))]
-    hashes = [path.read_text() for path in sorted(SHIPPED.glob("*.sha256"))]
+    hashes = [path.read_text() for path in sorted(SHIPPED.glob("*.sha256")) if _begins_with(path.stem, settings)]
     return hashlib.sha256("\n".join([*settings, *hashes]).encode()).hexdigest()[:8]
+
+
+def _begins_with(weights: str, settings: list[str]) -> bool:
+    return any(line.strip() == f"pretrained: {weights.partition('_')[0]}" for line in settings)
 
 
 def _run(command: list[str], outputs: Path) -> None:

@@ -61,8 +61,10 @@ def main() -> None:
     if result["status"] != "finished":
         raise SystemExit(f"error: {folder} is {result['status']}; finish it: python -m run resume={folder}")
     environment = json.loads((folder / "environment.json").read_text())
-    if not environment["git"] or environment["git"]["changed"]:
+    sources = [start["git"] for start in (environment, *environment.get("resumed", []))]
+    if any(not source or source["changed"] for source in sources):
         raise SystemExit(f"error: {folder} was not run from a commit, so nobody could run it again")
+    commits = ", ".join(dict.fromkeys(source["commit"] for source in sources))
     weights, facts = load_best(folder / "best.safetensors")
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     half = {key: value.contiguous() for key, value in half.items()}
@@ -72,7 +74,7 @@ def main() -> None:
     words = json.loads((folder / "overrides.json").read_text())["overrides"]
     card = CARD.format(
         name=NAME, megabytes=len(packed) / 1e6, sha=sha, parameters=result["parameters"],
-        command=" ".join(["python -m run", *words]), commit=environment["git"]["commit"],
+        command=" ".join(["python -m run", *words]), commit=commits,
         train=result["images"]["training"], val=result["images"]["validation"], classes=", ".join(facts["classes"]),
         rounded=rounded["accuracy"], accuracy=result["test"]["accuracy"], f1=result["test"]["f1"],
         val_accuracy=result["val"]["accuracy"], best_epoch=result["best_epoch"], epochs=result["epochs"],

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 CONF = Path(__file__).parents[1] / "conf"
+# A machine that is busy with something else fails no test.
+settings.register_profile("seedbed", deadline=None)
+settings.load_profile("seedbed")
 
 
 @pytest.fixture(scope="session")

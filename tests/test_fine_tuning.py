@@ -198,7 +198,7 @@ def test_stopped_it_goes_on_without_the_file_to_the_same_weights(seedbed, tmp_pa
     weights = torch.load(given, weights_only=True)
     words = (
         *SHORT, f"model.pretrained={given}", "train.epochs=6", "train.patience=null", "train.batch_size=10",
-        "train.keep_last=true",
+        "train.keep_last=true", "augment=flip_crop_cutmix", "train.label_smoothing=0.1",
     )  # fmt: skip
     whole = seedbed(*words).check().folders[-1]
     folder = stopped(words, tmp_path / "stopped", cache, after)

@@ -222,7 +222,7 @@ def _check_node(node: Any, path: str, supplied: Sequence[str] = (), needs_target
         for name, item in value.items() if needs else ():
             _check_node(item, f"{path}.{key}.{name}", needs_target=True)
         if not needs:
-            _check_node(value, f"{path}.{key}")
+            _check_node(value, f"{path}.{key}", needs_target=isinstance(value, Mapping) and _is_object(annotation))
     missing = [p for p, (_, required) in parameters.items() if required and p not in (*arguments, *supplied)]
     if missing and not (node.get("_partial_") and path not in SUPPLIED):
         raise UserError(f"{path}.{missing[0]}: missing; {node['_target_']} needs it")
@@ -310,8 +310,16 @@ def _is_list(value: Any) -> bool:
 
 def _holds_objects(annotation: Any) -> bool:
     """Whether a mapping's values are objects to be built, each from a node of its own."""
-    args = typing.get_args(annotation)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if not (inspect.isclass(origin) and issubclass(origin, Mapping)):
+        return False
     return len(args) == 2 and inspect.isclass(args[1]) and args[1] not in (int, float, str, bool, dict, list)
+
+
+def _is_object(annotation: Any) -> bool:
+    """Whether a value is an object of a class to be built from a node, or None."""
+    kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType] or [annotation]
+    return all(inspect.isclass(kind) and getattr(kind, "_is_protocol", False) for kind in kinds)
 
 
 def describe(annotation: Any) -> str:
@@ -331,6 +339,8 @@ def describe(annotation: Any) -> str:
         return f"a list of {' and '.join(inner)}" if inner else "a list"
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return "a group of keys"
+    if getattr(annotation, "_is_protocol", False):
+        return "a group with a _target_"
     return getattr(annotation, "__name__", str(annotation))
 
 

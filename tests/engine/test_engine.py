@@ -24,7 +24,7 @@ from seedbed.types import UserError
 
 
 @given(st.integers(1, 8), st.integers(1, 200), st.integers(0, 10**6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_figures_equal_scikit_learns(classes, n, seed):
     rng = np.random.default_rng(seed)
     labels, predictions = rng.integers(0, classes, (2, n))

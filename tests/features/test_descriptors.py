@@ -157,7 +157,7 @@ def test_colours_tell_red_from_green():
 
 
 @given(st.sampled_from([2, 4, 6, 8]), st.integers(1, 5), st.integers(0, 50))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_colours_are_the_cells_means(patch, stride, seed):
     image = np.random.default_rng(seed).integers(0, 256, (1, 3, 11, 11)).astype(np.uint8)
     lab = cv2.cvtColor(image[0].transpose(1, 2, 0).astype(np.float32) / 255, cv2.COLOR_RGB2Lab)

@@ -63,7 +63,7 @@ def naive(found: Descriptors, words: np.ndarray, assignment: str, levels, power:
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
 @pytest.mark.parametrize("kind", ["grid", "moved", "ragged"])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_encode_is_the_naive_reference(kind, assignment, data):
     found, words = data.draw(described(kind))
     levels = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))

@@ -70,7 +70,7 @@ def test_no_more_words_than_distinct_descriptors(vocabulary):
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.integers(1, 5), st.integers(1, 3), st.integers(1, 9))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_batches_of_images_join_until_the_vocabulary_is_full(counts, batch, each, most):
     images = np.repeat(np.arange(len(counts)), counts)
     X = np.random.default_rng(0).normal(size=(len(images), 3)).astype(np.float32)

@@ -33,7 +33,7 @@ def both(stock: nn.Conv2d, x: torch.Tensor) -> list[list[torch.Tensor]]:
     st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.tuples(st.integers(1, 4), st.integers(1, 4)),
     st.tuples(st.integers(1, 3), st.integers(1, 3)), st.integers(0, 2), st.booleans(), st.booleans(),
 )  # fmt: skip
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_outputs_and_gradients_are_the_stock_ones(channels, height, width, kernel, stride, padding, bias, last):
     height, width = max(height, kernel[0]), max(width, kernel[1])
     torch.manual_seed(0)

@@ -164,6 +164,33 @@ def refused(source: Path | str, *names: str, model: torch.nn.Module | None = Non
     return message
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"fc.bias": (7,)}, "fc.bias 7 instead of 10"),
+        ({"fc.weight": (7, 512)}, "fc.weight 7x512 instead of 10x512"),
+        ({"fc.weight": (7, 512), "fc.bias": ()}, "fc.bias one number instead of 10"),
+        ({"fc.weight": (7, 256), "fc.bias": (7,)}, "fc.weight 7x256 instead of 10x512"),
+    ],
+)
+def test_a_head_that_differs_in_more_than_its_classes_is_another_model(weights, tmp_path, changes, named):
+    path = tmp_path / "other.pt"
+    torch.save({**weights, **{key: torch.zeros(shape) for key, shape in changes.items()}}, path)
+    model = fresh()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(UserError, match=f"does not fit ResNet18: of another shape: .*{named}"):
+        load_pretrained(model, str(path))
+    assert_equal(model, before)
+
+
+def test_a_hidden_layer_of_the_head_is_no_number_of_classes(tmp_path):
+    path = tmp_path / "narrow.pt"
+    narrow = {"classifier.0.weight": torch.zeros(5, 32), "classifier.0.bias": torch.zeros(5)}
+    torch.save({**ConvNet((1, 8, 8), 10, base_depth=2, expansion=2).state_dict(), **narrow}, path)
+    with pytest.raises(UserError, match=r"classifier\.0\.bias 5 instead of 8"):
+        load_pretrained(ConvNet((1, 8, 8), 10, base_depth=2, expansion=2), str(path))
+
+
 def test_keys_that_do_not_fit_are_listed_and_nothing_is_taken(weights, tmp_path):
     path = tmp_path / "odd.pt"
     del weights["layer1.0.conv1.weight"], weights["bn1.bias"]

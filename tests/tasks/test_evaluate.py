@@ -52,8 +52,12 @@ def test_addresses_of_a_file_are_not_fetched():
 
 
 @pytest.mark.parametrize(
-    "word", ["model.mean=0.1", "model.normalize_training=false", "dataset.image_size=64", "augment=flip", "train=smoke"]
-)
+    "word",
+    [
+        "model.mean=0.1", "model.normalize_training=false", "dataset.image_size=64", "augment=flip", "train=smoke",
+        "augment.steps.flip.p=1", "optimizer.lr=1", "train.epochs=3",
+    ],
+)  # fmt: skip
 def test_what_would_be_ignored_is_refused(tmp_path, word):
     request = offered(tmp_path)
     request.overrides.append(word)

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
-from seedbed.data.mix import CutMix
+from seedbed.data.mix import Mix
 from seedbed.types import UserError
 
 Parameters = dict[str, np.ndarray]
@@ -202,14 +202,19 @@ def reflect(places: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class Chain:
-    """Steps in order, by name, applied in one gather.
+    """Steps in order, by name, applied in one gather; and what mixes the images that come out.
 
     Args:
         steps: name -> step; none leaves images as they are.
-        mix: what then makes an image of two, which the loader asks for; None: nothing.
+        mix: makes one image of two when the steps are done; the loader, which has both, applies it. None: nothing does.
     """
 
-    def __init__(self, steps: Mapping[str, Step], mix: CutMix | None = None):
+    def __init__(self, steps: Mapping[str, Step], mix: Mix | None = None):
+        for name, step in steps.items():
+            if not hasattr(step, "pull"):
+                raise UserError(f"augment.steps.{name}: {type(step).__name__} is no step that moves pixels")
+        if mix is not None and not hasattr(mix, "apply"):
+            raise UserError(f"augment.mix: {type(mix).__name__} does not mix images; steps belong under augment.steps")
         self.steps = dict(steps)
         self.mix = mix
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from seedbed.types import UserError
+
+
+class Mix(Protocol):
+    """Makes an image and a label of two."""
+
+    def draw(self, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+        """Parameters for `n` samples: arrays `[n]`; of them `partner`, the sample that each is mixed with."""
+
+    def apply(
+        self, images: torch.Tensor, others: torch.Tensor, parameters: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mixed images, and the share of each label that is now its partner's, float32 `[B]`."""
 
 
 class CutMix:
@@ -22,7 +35,7 @@ class CutMix:
 
     def __init__(self, p: float = 0.5):
         if not 0 <= p <= 1:
-            raise UserError(f"CutMix: p must lie in [0, 1], got {p}")
+            raise UserError(f"augment.mix: CutMix's p must lie in [0, 1], got {p}")
         self.p = p
 
     def draw(self, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:

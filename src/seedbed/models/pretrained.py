@@ -31,13 +31,8 @@ def load_pretrained(model: nn.Module, source: str) -> list[str]:
     Raises:
         UserError: no such weights, an unreadable or altered file, or keys or shapes that do not fit.
     """
-    head = {f"{prefix}{key}" for prefix, module in _head(model) for key in module.state_dict()}
     weights, own = read_weights(find(model, source)), model.state_dict()
-    # Another number of classes is meant; another number of inputs is another model.
-    fresh = sorted(
-        key for key in head & weights.keys()
-        if weights[key].shape != own[key].shape and weights[key].shape[1:] == own[key].shape[1:]
-    )  # fmt: skip
+    fresh = _of_other_classes(_last_layer(model), weights, own)
     # Files of before 2018 lack the counters, which only a norm without momentum reads.
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in weights if key not in own]
@@ -102,9 +97,22 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _head(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    head = stages_of(model, "model.pretrained")["head"]
-    return [(f"{name}.", module) for name, module in model.named_modules() if module in head]
+def _last_layer(model: nn.Module) -> list[str]:
+    """Keys of the layer that gives the logits: the last one of the head with weights."""
+    head = {id(below) for module in stages_of(model, "model.pretrained")["head"] for below in module.modules()}
+    layers = [(name, module) for name, module in model.named_modules() if id(module) in head and module._parameters]
+    name, last = layers[-1]
+    return sorted(f"{name}.{key}" for key in last.state_dict())
+
+
+def _of_other_classes(
+    keys: list[str], weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]
+) -> list[str]:  # fmt: skip
+    """The last layer's keys where it differs in its number of classes, alike for all of them, and in nothing else."""
+    if not all(key in weights and weights[key].ndim and weights[key].shape[1:] == own[key].shape[1:] for key in keys):
+        return []
+    theirs, ours = ({len(tensors[key]) for key in keys} for tensors in (weights, own))
+    return keys if len(theirs) == 1 and theirs != ours else []
 
 
 def _shape(tensor: torch.Tensor) -> str:
