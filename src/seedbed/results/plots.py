@@ -53,9 +53,12 @@ def draw_curves(rows: list[dict[str, float]], figure: str, best: int, title: str
     axes.plot([best], [at_best], marker="o", markersize=8, markerfacecolor="none", color=BEST_COLOUR)
     text = f"{at_best:.4f}" if figure == "accuracy" else f"{at_best:.3f}"
     late = best > (epochs[0] + epochs[-1]) / 2
+    # On the side where the other curve is not.
+    up = at_best >= rows[best - 1][f"train_{figure}"]
     axes.annotate(
-        text, (best, at_best), (-8 if late else 8, 8), textcoords="offset points", ha="right" if late else "left"
-    )
+        text, (best, at_best), (-8 if late else 8, 8 if up else -8), textcoords="offset points",
+        ha="right" if late else "left", va="bottom" if up else "top",
+    )  # fmt: skip
     axes.set(xlabel="epoch", ylabel={"loss": "cross-entropy loss", "accuracy": "accuracy"}[figure], title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.25)
