@@ -56,12 +56,13 @@ def draw_curves(rows: list[dict[str, float]], figure: str, best: int, title: str
     # On the side where the other curve is not.
     up = at_best >= rows[best - 1][f"train_{figure}"]
     axes.annotate(
-        text, (best, at_best), (-8 if late else 8, 12 if up else -16), textcoords="offset points",
+        text, (best, at_best), (-8 if late else 8, 10 if up else -12), textcoords="offset points",
         ha="right" if late else "left", va="bottom" if up else "top",
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )  # fmt: skip
     axes.set(xlabel="epoch", ylabel={"loss": "cross-entropy loss", "accuracy": "accuracy"}[figure], title=title)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.margins(y=0.16)  # room for the figure
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     save(picture, path)
