@@ -58,7 +58,7 @@ def test_a_run_leaves_a_complete_folder_and_nothing_else(seedbed, tmp_path):
     assert not set("=, ") & set(folder.name)
     assert "accuracy" in done.out and str(folder) in done.out
 
-    again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors").check()
+    again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "train.eval_batch_size=500").check()
     assert "identical to the figures" in again.out
 
 

@@ -31,8 +31,9 @@ def load_pretrained(model: nn.Module, source: str) -> list[str]:
     Raises:
         UserError: no such weights, an unreadable or altered file, or keys or shapes that do not fit.
     """
+    last = _last_layer(model)
     weights, own = read_weights(find(model, source)), model.state_dict()
-    fresh = _of_other_classes(_last_layer(model), weights, own)
+    fresh = _of_other_classes(last, weights, own)
     # Files of before 2018 lack the counters, which only a norm without momentum reads.
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in weights if key not in own]

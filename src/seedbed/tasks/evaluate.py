@@ -49,7 +49,10 @@ def run(request: experiment.Request) -> RunResult:
             raise UserError(f"checkpoint: {path} does not say its {key}; it was not written by a run of seedbed")
     for word in request.overrides:
         key = word.partition("=")[0].lstrip("+~")
-        if key in KEYS_OF_THE_FILE or key.partition(".")[0] in (*OWN_TO_THE_INSTALLATION, "train", "features"):
+        group = key.partition(".")[0]
+        if key in KEYS_OF_THE_FILE or (
+            group in (*OWN_TO_THE_INSTALLATION, "train", "features") and key != "train.eval_batch_size"
+        ):
             raise UserError(f"{word}: says nothing to task=evaluate; a checkpoint brings size and normalisation along")
     typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
     _refuse_foreign(path, facts["config"], typed)
