@@ -54,12 +54,13 @@ def digest(words: str) -> str:
     if shown.returncode:
         raise SystemExit(shown.returncode)
     settings = [line for line in shown.stdout.splitlines() if not line.startswith(("data_", "output_", "cache_"))]
-    hashes = [path.read_text() for path in sorted(SHIPPED.glob("*.sha256")) if _begins_with(path.stem, settings)]
+    hashes = [path.read_text() for path in sorted(SHIPPED.glob("*.sha256")) if begins_with(path.stem, settings)]
     return hashlib.sha256("\n".join([*settings, *hashes]).encode()).hexdigest()[:8]
 
 
-def _begins_with(weights: str, settings: list[str]) -> bool:
-    return any(line.strip() == f"pretrained: {weights.partition('_')[0]}" for line in settings)
+def begins_with(weights: str, settings: list[str]) -> bool:
+    """Whether a run of these lines of yaml begins with shipped weights, `<name>_<model>`, called by the name."""
+    return any(line.strip() == f"pretrained: {weights.rpartition('_')[0]}" for line in settings)
 
 
 def _run(command: list[str], outputs: Path) -> None:

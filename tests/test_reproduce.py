@@ -63,6 +63,18 @@ def test_a_finished_run_is_found_and_not_run_again(scripts, monkeypatch):
     assert kept_runs.wall_seconds(run) is None
 
 
+def test_new_weights_make_another_run_of_those_alone_that_begin_with_them(scripts, monkeypatch, tmp_path):
+    kept_runs, _ = scripts
+    monkeypatch.setattr(kept_runs, "SHIPPED", tmp_path)
+    words = ("dataset=digits model=resnet18 model.pretrained=cifar10", "dataset=digits model=resnet18")
+    before = [kept_runs.digest(word) for word in words]
+    (tmp_path / "cifar10_resnet18.sha256").write_text("12ab  cifar10_resnet18.safetensors\n")
+    after = [kept_runs.digest(word) for word in words]
+    assert before[0] != after[0] and before[1] == after[1]
+    assert kept_runs.begins_with("fashion_mnist_resnet18", ["model:", "  pretrained: fashion_mnist"])
+    assert not kept_runs.begins_with("cifar10_resnet18", ["  pretrained: none"])
+
+
 def test_a_whole_run_says_how_long_it_took(scripts):
     kept_runs, _ = scripts
     words = "dataset=digits train=smoke"

@@ -106,9 +106,7 @@ def _last_layer(model: nn.Module) -> list[str]:
     return sorted(f"{name}.{key}" for key in last.state_dict())
 
 
-def _of_other_classes(
-    keys: list[str], weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]
-) -> list[str]:  # fmt: skip
+def _of_other_classes(keys: list[str], weights: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> list[str]:
     """The last layer's keys where it differs in its number of classes, alike for all of them, and in nothing else."""
     if not all(key in weights and weights[key].ndim and weights[key].shape[1:] == own[key].shape[1:] for key in keys):
         return []
