@@ -32,6 +32,21 @@ def test_the_share_is_that_of_the_pixels_and_they_are_one_rectangle(seed, n, siz
     assert torch.equal(mixed[:, 0], mixed[:, 2])
 
 
+@pytest.mark.parametrize(
+    ("side", "y", "x", "rows", "columns"),
+    [
+        (0.5, 0.5, 0.5, (2, 6), (2, 6)), (0.5, 0.0, 1.0, (0, 2), (6, 8)), (0.25, 0.75, 0.125, (5, 7), (0, 2)),
+        (1.0, 0.5, 0.5, (0, 8), (0, 8)), (0.0, 0.5, 0.5, (0, 0), (0, 0)),
+    ],
+)  # fmt: skip
+def test_the_rectangle_lies_round_its_centre_and_what_overhangs_is_cut_off(side, y, x, rows, columns):
+    black, white = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    mixed, _ = CutMix().apply(black, white, {k: torch.tensor([v]) for k, v in (("side", side), ("y", y), ("x", x))})
+    expected = torch.zeros(8, 8)
+    expected[slice(*rows), slice(*columns)] = 1
+    assert torch.equal(mixed[0, 0], expected)
+
+
 def test_draws_fill_their_ranges_and_a_partner_is_anybody_once():
     drawn = CutMix(0.3).draw(np.random.default_rng(0), 5000)
     mixed = drawn["side"] > 0

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 from torch import nn
 
+from seedbed.data.augment import Chain
 from seedbed.data.loader import Loader, Preprocess
+from seedbed.data.mix import CutMix
 from seedbed.engine import checkpoint
 from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.evaluate import measure
@@ -58,17 +60,20 @@ def make_state(dropout: float = 0.3, one_cycle: bool = False) -> State:
     return State(model, optimizer, schedule, EarlyStopping("val_accuracy", None), schedule_batches=one_cycle)
 
 
-def make_loaders():
+def make_loaders(augment: Chain | None = None):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 101)
     images = np.clip(rng.normal(80 * labels[:, None, None, None], 60, (101, 1, 6, 6)), 0, 255).astype(np.uint8)
     split = image_split(images, labels)
     common = {"preprocess": Preprocess(6, (0.5,), (0.5,)), "device": torch.device("cpu")}
-    return Loader(split, batch_size=10, seed=0, **common), Loader(split, batch_size=50, **common)
+    return (
+        Loader(split, batch_size=10, seed=0, augment=augment, classes=3, **common),
+        Loader(split, batch_size=50, **common),
+    )
 
 
-def run(state: State, epochs: int = 4, **extra):
-    train, val = make_loaders()
+def run(state: State, epochs: int = 4, augment: Chain | None = None, **extra):
+    train, val = make_loaders(augment)
     return fit(
         state, train, val, epochs=epochs, seed=0, classes=3, loss=nn.CrossEntropyLoss(),
         autocast=contextlib.nullcontext, **extra,
@@ -190,3 +195,11 @@ def test_checkpoints_that_are_none(tmp_path):
     (tmp_path / "best.safetensors").write_bytes((tmp_path / "best.safetensors").read_bytes()[:-3])
     with pytest.raises(UserError, match="not a readable"):
         checkpoint.load_best(tmp_path / "best.safetensors")
+
+
+def test_certain_probabilities_train_and_count_as_labels_do():
+    *_, plain = run(make_state())
+    *_, mixed = run(make_state(), augment=Chain({}, CutMix(0.0)))
+    for one, other in zip(plain.history, mixed.history, strict=True):
+        for key in ("train_accuracy", "train_loss", "val_accuracy", "val_loss"):
+            assert one[key] == pytest.approx(other[key], rel=1e-4), key
