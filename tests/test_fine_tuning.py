@@ -160,11 +160,19 @@ def test_a_run_from_given_weights_and_its_evaluation_without_them(seedbed, given
     # Its weights are some to begin with, head and all, for another run.
     words = (f"model.pretrained={folder}/best.safetensors", "model.freeze_norms=true", "train.epochs=1")
     second = seedbed(*SHORT, *words).check()
-    assert f"weights of {folder}/best.safetensors\n" in second.out
+    assert f"weights of {folder}/best.safetensors\n" in second.out and "normalised by" not in second.out
     assert_frozen(second.folders[-1], weights)
     first, last = (load_file(f / "best.safetensors") for f in (folder, second.folders[-1]))
     assert torch.equal(first["layer4.0.bn1.running_mean"], last["layer4.0.bn1.running_mean"])
     assert not torch.equal(first["layer4.0.bn1.weight"], last["layer4.0.bn1.weight"])
+
+
+@pytest.mark.slow
+def test_weights_of_another_normalisation_are_taken_with_a_warning(seedbed):
+    words = ("dataset=digits", "model=convnet", "dataset.subset=300", "train.epochs=1")
+    (folder,) = seedbed(*words, "model.mean=0.25", "model.std=0.5").check().folders
+    done = seedbed(*words, f"model.pretrained={folder}/best.safetensors", "model.mean=0.5", "model.std=0.5").check()
+    assert "was trained on images normalised by mean 0.25, std 0.5, which are here 0.5, 0.5" in done.out + done.err
 
 
 @pytest.mark.slow

@@ -220,3 +220,19 @@ def test_a_run_of_many_words_has_a_name_that_file_systems_take(scripts, monkeypa
     monkeypatch.setattr(kept_runs, "_run", lambda _, place: made_run(place / "run", "finished"))
     run = kept_runs.complete("dataset=digits train=smoke " + " ".join(f"model.widths=[{n}]" for n in range(100, 130)))
     assert run.is_dir()
+
+
+def test_a_backbone_knows_the_runs_that_its_weights_come_from(scripts, tmp_path):
+    import ship_backbone
+
+    def run(name: str, pretrained: str) -> Path:
+        folder = made_run(tmp_path / name, "finished")
+        (folder / "config.yaml").write_text(f"model: {{pretrained: {pretrained}}}")
+        return folder
+
+    first = run("first", "none")
+    second = run("second", str(first / "best.safetensors"))
+    assert ship_backbone.parts(first) == [first]
+    assert ship_backbone.parts(second) == [first, second]
+    with pytest.raises(SystemExit, match=r"began with cifar10, which is in no run folder"):
+        ship_backbone.parts(run("third", "cifar10"))

@@ -17,7 +17,7 @@ from seedbed.config import Settings
 from seedbed.data import dataset
 from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
 from seedbed.engine import device, startup
-from seedbed.models.pretrained import load_pretrained
+from seedbed.models.pretrained import find, load_pretrained, normalization
 from seedbed.models.stages import freeze, groups
 from seedbed.types import ImageData, UserError
 
@@ -133,12 +133,23 @@ def make_model(settings: Settings, shape: tuple[int, ...], classes: int) -> tupl
     return on.place(model), on
 
 
-def prepare_tuning(settings: Settings, model: nn.Module, begins: bool) -> None:
-    """Give a model its pretrained weights, if its training begins, and freeze what is to stay."""
+def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess | None, begins: bool) -> None:
+    """Give a model its pretrained weights, if its training begins, and freeze what is to stay.
+
+    Weights of images normalised in another way are taken, and a warning says so: the model has to learn the shift.
+    """
     own = settings.model
     if begins and own.pretrained not in (None, "none"):
         fresh = load_pretrained(model, own.pretrained)
         log.info("weights of %s%s", own.pretrained, f", but for {', '.join(fresh)}" if fresh else "")
+        theirs = normalization(find(model, own.pretrained))
+        ours = preprocess and (list(preprocess.mean), list(preprocess.std))
+        if theirs and ours and theirs != ours:
+            log.warning(
+                "model.pretrained: %s was trained on images normalised by mean %s, std %s, which are here %s, %s; to "
+                "keep them give model.mean, model.std",
+                own.pretrained, *(", ".join(f"{v:.4g}" for v in values) for values in (*theirs, *ours)),
+            )  # fmt: skip
     freeze(model, own.freeze, own.freeze_norms)
 
 

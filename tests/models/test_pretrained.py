@@ -13,6 +13,7 @@ import torchvision
 from safetensors.torch import save_file
 from test_bad_input_checkpoint import Code
 
+from seedbed.engine.checkpoint import save_best
 from seedbed.models import pretrained
 from seedbed.models.convnet import ConvNet
 from seedbed.models.mlp import MLP
@@ -336,3 +337,14 @@ def test_shipped_weights_without_their_sum_are_not_believed(shipped, sums):
     path = shipped("cifar10").with_suffix(".sha256")
     path.unlink() if sums is None else path.write_text(sums)
     refused("cifar10", "install seedbed again")
+
+
+def test_a_file_of_our_own_says_how_its_images_were_normalised(tmp_path, weights):
+    facts = {"preprocess": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+    save_best(tmp_path / "best.safetensors", weights, facts)
+    assert pretrained.normalization(tmp_path / "best.safetensors") == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    torch.save(weights, tmp_path / "theirs.pt")
+    save_file(weights, tmp_path / "bare.safetensors")
+    save_best(tmp_path / "features.safetensors", weights, {"preprocess": None})
+    for name in ("theirs.pt", "bare.safetensors", "features.safetensors"):
+        assert pretrained.normalization(tmp_path / name) is None

@@ -37,7 +37,7 @@ def test_it_fits_and_leaves_the_head_where_the_classes_are_as_many():
 def test_it_knows_cifar10(seedbed):
     data_file("cifar-10.zip")
     still = ("optimizer.lr=0", "model.freeze_norms=true", "model.freeze=layer4")
-    done = seedbed("experiment=pretrain/cifar10_resnet18", "model.pretrained=cifar10", "train=smoke",
+    done = seedbed("experiment=pretrain/cifar10_resnet18_48px", "model.pretrained=cifar10", "train=smoke",
                    "dataset.subset=1000", "train.epochs=1", *still).check()  # fmt: skip
     promised = float(re.search(r"this file \| test accuracy ([\d.]+)", CARDS[0].read_text())[1])
     assert abs(done.result["test"]["accuracy"] - promised) < 0.04, "four standard deviations of 1,000 images"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -96,6 +97,19 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     if weights and all(key.startswith("module.") for key in weights):
         weights = {key.removeprefix("module."): value for key, value in weights.items()}
     return weights
+
+
+def normalization(path: Path) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation, one number a channel, of the images that a file's weights were trained on.
+
+    None where the file does not say: only seedbed's own do.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["seedbed"])["preprocess"]
+        return list(facts["mean"]), list(facts["std"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _last_layer(model: nn.Module) -> list[str]:

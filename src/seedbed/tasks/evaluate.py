@@ -76,7 +76,8 @@ def run(request: experiment.Request) -> RunResult:
         test = _features(settings, learned, data)
     shape = build.input_shape(replace(data, train=test), preprocess)
     model, on = build.make_model(settings, shape, len(data.classes))
-    build.prepare_tuning(settings, model, begins=False)  # torch takes other kernels for frozen weights: the same ones
+    # torch takes other kernels for frozen weights: the same ones here
+    build.prepare_tuning(settings, model, preprocess, begins=False)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
