@@ -2,10 +2,10 @@
 
     python scripts/fine_tuning.py
 
-Both runs of a data set take the same steps, four epochs of 15,000 images, and so the same time; from scratch the learning
-rate is that of pretraining. Fruits-360 is split by arcs: validation images drawn at random are neighbours of training
-images, and all are right. Finished runs are kept under outputs/kept; a killed script goes on where it stopped. The data
-sets are read from SEEDBED_DATA, as by any run.
+Both runs of a data set take the same steps, four epochs of 15,000 images, and so the same time; from scratch the
+learning rate is that of pretraining. Fruits-360 is split by arcs: validation images drawn at random are neighbours of
+training images, and all are right. Finished runs are kept under outputs/kept; a killed script goes on where it stopped.
+The data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
