@@ -26,8 +26,8 @@ FOLDER = Path(__file__).parents[1] / "docs" / "fine_tuning"
 BUDGET = "dataset.subset=15000 train.epochs=4 seed=0"
 SCRATCH = "model.pretrained=none optimizer.lr=0.1"
 RUNS = {
-    "fashion_mnist": ("Fashion-MNIST", f"experiment=best/fashion_mnist_resnet18 {BUDGET}"),
-    "fruits": ("Fruits-360, by arcs", f"experiment=best/fruits_resnet18 dataset.split=arcs {BUDGET}"),
+    "fashion_mnist": ("Fashion-MNIST, 15,000 images", f"experiment=best/fashion_mnist_resnet18 {BUDGET}"),
+    "fruits": ("Fruits-360 by arcs, 15,000 images", f"experiment=best/fruits_resnet18 dataset.split=arcs {BUDGET}"),
 }
 COLOURS = {"fine_tuned": "#d1662f", "from_scratch": "#3b6fb6"}
 COLUMNS = ("data", "begins", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command")
