@@ -33,7 +33,7 @@ def settings_of(*words: str) -> config.Settings:
 def rates_of(words: tuple[str, ...], model: torch.nn.Module, steps: int = 20) -> list[list[float]]:
     """The rate of each group, step by step."""
     settings = settings_of(*words)
-    build.prepare_tuning(settings, model, begins=True)
+    build.prepare_tuning(settings, model, None, begins=True)
     optimizer = build.make_optimizer(settings, model)
     schedule, by_batch = build.make_schedule(settings, optimizer, steps)
     assert by_batch
@@ -102,7 +102,7 @@ def test_weights_are_read_where_training_begins_only(tmp_path, begins):
     save_file(other.state_dict(), tmp_path / "w.safetensors")
     own = {key: value.clone() for key, value in model.state_dict().items()}
     words = ("model=resnet18", f"model.pretrained={tmp_path}/w.safetensors", "model.freeze=stem")
-    build.prepare_tuning(settings_of(*words), model, begins=begins)
+    build.prepare_tuning(settings_of(*words), model, None, begins=begins)
     expected = other.state_dict() if begins else own
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
     assert isinstance(model.bn1, StillBatchNorm2d) and not model.conv1.weight.requires_grad
@@ -113,7 +113,7 @@ def test_weights_keep_the_place_in_memory_that_the_device_chose(tmp_path):
     model = on.place(ResNet18((1, 8, 8), 10))
     save_file(ResNet18((1, 8, 8), 10).state_dict(), tmp_path / "w.safetensors")
     words = ("model=resnet18", f"model.pretrained={tmp_path}/w.safetensors", "model.freeze=layer1")
-    build.prepare_tuning(settings_of(*words), model, begins=True)
+    build.prepare_tuning(settings_of(*words), model, None, begins=True)
     kernel = model.layer3[0].conv1.weight
     assert kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
 
