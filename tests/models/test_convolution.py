@@ -51,11 +51,27 @@ def test_small_maps_take_the_other_way_and_large_ones_do_not(monkeypatch):
     monkeypatch.setattr(convolution.F, "linear", lambda *a: taken.append(a[0].shape) or linear(*a))
     layer = Conv2d(3, 4, 3, padding=1)
     layer(torch.zeros(1, 3, 4, 4))
-    assert taken == [(1, 4, 4, 27)]
+    assert taken == [(16, 27)]
     layer(torch.zeros(1, 3, 5, 5))
     for odd in ({"groups": 3}, {"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"}):
         Conv2d(3, 3, 3, **{"padding": 1, **odd})(torch.zeros(1, 3, 4, 4))
     assert len(taken) == 1
+
+
+@pytest.mark.parametrize("kernel, stride", [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_evaluation_in_bfloat16_copies_the_weights_once(kernel, stride):
+    """By autocast's cast weights torch once multiplied row by row of the map: 16 GB of copies a batch of 1,000."""
+    layer = Conv2d(64, 256, kernel, stride, padding=kernel // 2, bias=False)
+    x = torch.randn(32, 64, 4, 4, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    with (
+        torch.inference_mode(),
+        torch.autocast("cpu", torch.bfloat16),
+        torch.profiler.profile(profile_memory=True) as profile,
+    ):
+        out = layer(x)
+    allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.key_averages())
+    columns = kernel**2 * x.nbytes
+    assert out.nbytes <= allocated <= 2 * (columns + out.nbytes + layer.weight.nbytes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

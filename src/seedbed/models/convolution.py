@@ -36,7 +36,9 @@ class Conv2d(nn.Conv2d):
         ]  # fmt: skip
         columns = torch.cat(views, -1) if len(views) > 1 else views[0]
         weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1)
-        return F.linear(columns, weight, self.bias).permute(0, 3, 1, 2)
+        # As a matrix: without gradients a product of more dimensions copies the weights once for each row of the map.
+        y = F.linear(columns.reshape(-1, columns.shape[-1]), weight, self.bias)
+        return y.view(-1, height, width, self.out_channels).permute(0, 3, 1, 2)
 
     def _is_plain(self) -> bool:
         return (
