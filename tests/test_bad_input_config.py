@@ -47,6 +47,7 @@ MORE = [
     ("dataset=fashion_minst", ("dataset=fashion_minst: no such option", "'fashion_mnist'", "cifar10, ", "fruits")),
     ("augment=flipcrop", ("'flip_crop'", "flip, flip_crop, flip_crop_cutmix, flip_crop_erase, flip_zoom, none")),
     ("experiment=orignal/fashion_mnist_mlp", ("no such option", "original/fashion_mnist_mlp")),
+    ("train.test_views=3", ("train.test_views: expected 1 or 2 or 6", "3")),
     ("train.epochs=null", ("train.epochs: expected a whole number", "None")),
     ("optimizer.lr=fast", ("optimizer.lr: expected a number", "'fast'")),
     ("optimizer.betas=[0.9]", ("optimizer.betas: expected a list of", "[0.9]")),

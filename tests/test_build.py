@@ -46,3 +46,5 @@ def test_training_images_may_stay_as_they_are_while_others_are_normalised(seedbe
 def test_features_are_not_made_of_images_left_as_they_are(seedbed):
     done = seedbed("dataset=digits", "train=smoke", "model=features_mlp", "+model.normalize_training=false")
     assert done.code == 1 and "model.normalize_training: features are made of pixels as they are" in done.err
+    done = seedbed("dataset=digits", "model=features_mlp", "train.test_views=2")
+    assert done.code == 1 and "train.test_views: features are extracted once" in done.err

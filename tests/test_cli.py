@@ -62,6 +62,29 @@ def test_a_run_leaves_a_complete_folder_and_nothing_else(seedbed, tmp_path):
     assert "identical to the figures" in again.out
 
 
+def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed):
+    """Validation, and with it the weights that are kept, are the same; a file of before can be tested by views too."""
+    words = ("dataset=digits", "train.epochs=2", "augment=flip")
+    plain = seedbed(*words).check()
+    one, (first,) = plain.result, plain.folders
+    averaged = seedbed(*words, "train.test_views=6").check()
+    six = averaged.result
+    assert "test_single_view" not in one and six["test_single_view"] == one["test"] != six["test"]
+    assert six["val"] == one["val"] and six["best_epoch"] == one["best_epoch"]
+    assert "its images as they are" in averaged.out
+    with (averaged.folders[-1] / "per_class.csv").open() as file:
+        recalls = [float(row["recall"]) for row in csv.DictReader(file)]
+    assert sum(recalls) / len(recalls) == pytest.approx(six["test"]["recall"], abs=1e-4)
+
+    folder = averaged.folders[-1]
+    again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors").check()
+    assert "identical to the figures" in again.out
+    other = seedbed(
+        "task=evaluate", f"checkpoint={first}/best.safetensors", "train.test_views=6"
+    ).check()  # fmt: skip
+    assert f"accuracy {one['test']['accuracy']} recorded, {six['test']['accuracy']} now" in other.out
+
+
 def test_two_runs_are_equal_but_for_the_clock(seedbed):
     words = ("dataset=digits", "train.epochs=2", "augment=original", "model.dropout=0.2")
     seedbed(*words).check()

@@ -99,6 +99,8 @@ def make_features(settings: Settings) -> FeaturePipeline | None:
         raise UserError("augment: features are extracted once, from images as they are; use augment=none")
     if not settings.model.normalize_training:
         raise UserError("model.normalize_training: features are made of pixels as they are; leave it true")
+    if settings.train.test_views > 1:
+        raise UserError("train.test_views: features are extracted once, from images as they are; leave it 1")
     # OpenCV and scikit-learn: half a second that other runs are spared.
     from seedbed.features.pipeline import FeaturePipeline
 

@@ -50,9 +50,8 @@ class DatasetSettings:
 class ModelSettings:
     """What a model's yaml says of its input: the size it prefers and the normalisation of pixels in [0, 1].
 
-    `normalize_training` is false in one reading of the report alone, whose validation and test images are normalised
-    and whose training images are not (section 3). The keys of fine-tuning, from `pretrained` on, are for models with
-    stages.
+    `normalize_training` is false in one reading of the report alone: validation and test images are normalised,
+    training images are not (section 3). The keys of fine-tuning, from `pretrained` on, are for models with stages.
     """
 
     image_size: int = at_least(1)
@@ -84,6 +83,7 @@ class TrainSettings:
     label_smoothing: float = between(0, 1)
     grad_clip: float | None = above(0)
     keep_last: bool
+    test_views: Literal[1, 2, 6] = 1
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from seedbed.data.augment import Chain
 from seedbed.data.loader import Batch, Loader
 from seedbed.engine import checkpoint, device
 from seedbed.engine.early_stopping import EarlyStopping
-from seedbed.engine.evaluate import Metrics, measure, predict
+from seedbed.engine.evaluate import Tested, test
 from seedbed.engine.interrupt import StopRequest
 from seedbed.engine.loop import NonFiniteLoss, State, fit
 from seedbed.results import report
@@ -172,20 +172,21 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
                     if stop():
                         return _interrupted(record, stop.signal, state)
             model.load_state_dict(state.best)
-            test_loss, predictions, labels = predict(
-                model, loader(data.test, batch_size=own.eval_batch_size), loss, on.autocast
-            )
-            metrics = measure(labels, predictions, len(data.classes))
+            tested = test(
+                model, loader(data.test, batch_size=own.eval_batch_size), loss, on.autocast, len(data.classes),
+                own.test_views,
+            )  # fmt: skip
             if preprocess and hasattr(model, "stages"):
                 from seedbed.results.grad_cam_plot import choose, draw_evidence
 
+                labels, predictions = tested.labels, tested.predictions
                 rows = choose(labels, predictions)
                 some = loader(replace(data.test, index=data.test.index[rows]), batch_size=len(rows))
                 draw_evidence(
                     model, some, labels[rows], predictions[rows], on.autocast, data.classes,
                     f"{request.title}: test images", record.folder / "evidence.png",
                 )  # fmt: skip
-            return _finish(record, request, state, data, figures_of(test_loss, metrics), metrics, own, pipeline)
+            return _finish(record, request, state, data, tested, own, pipeline)
         except NonFiniteLoss as error:
             raise _spoilt(record, state, error) from error
         except OSError as error:
@@ -296,8 +297,8 @@ def _spoilt(record: Record, state: State, error: NonFiniteLoss) -> UserError:
 
 
 def _finish(
-    record: Record, request: Request, state: State, data: ImageData, figures: dict, metrics: Metrics,
-    own: TrainSettings, pipeline: FeaturePipeline | None,
+    record: Record, request: Request, state: State, data: ImageData, tested: Tested, own: TrainSettings,
+    pipeline: FeaturePipeline | None,
 ) -> RunResult:  # fmt: skip
     """Write the result, the tables and the pictures; drop `last.pt`."""
     from seedbed.results import plots
@@ -306,7 +307,7 @@ def _finish(
     result = {
         "status": "finished",
         "title": request.title,
-        "test": figures,
+        **tested.figures,
         "val": {key.removeprefix("val_"): value for key, value in best.items() if key.startswith("val_")},
         "best_epoch": state.stopping.best_epoch,
         "epochs": state.epoch,
@@ -316,7 +317,7 @@ def _finish(
         "parameters": count_parameters(state.model),
         "images": {name: len(split) for name, split in data.splits.items()},
     }
-    record.test_tables(data.classes, metrics)
+    record.test_tables(data.classes, tested.metrics)
     plots.draw_run(record.folder, result["title"], result["best_epoch"])
     # Last, since it says that the folder is complete.
     record.write_json("result.json", result)
@@ -328,14 +329,3 @@ def _finish(
 
 def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def figures_of(loss: float, metrics: Metrics) -> dict[str, float]:
-    """The test figures of result.json."""
-    return {
-        "loss": loss,
-        "accuracy": metrics.accuracy,
-        "f1": metrics.f1,
-        "recall": metrics.recall,
-        "precision": metrics.precision,
-    }

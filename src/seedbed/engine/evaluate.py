@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from seedbed.data.loader import Loader
+from seedbed.engine.views import AveragedViews
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,41 @@ def predict(
         torch.cat(predictions).cpu().numpy(),
         loader.targets.cpu().numpy(),
     )
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A model on the test split.
+
+    Attributes:
+        figures: as result.json has them: `test`, and `test_single_view` where `test` averages several views.
+        metrics: those of `test`.
+        labels, predictions: int64 `[N]`, in the split's order.
+    """
+
+    figures: dict[str, dict[str, float]]
+    metrics: Metrics
+    labels: np.ndarray
+    predictions: np.ndarray
+
+
+def test(model: nn.Module, loader: Loader, loss: Callable, autocast: Callable, classes: int, views: int = 1) -> Tested:
+    """Test a model on each image as it is and, for more `views` than one, on their average as well."""
+    figures = {}
+    mean_loss, predictions, labels = predict(model, loader, loss, autocast)
+    metrics = measure(labels, predictions, classes)
+    if views > 1:
+        figures["test_single_view"] = _figures(mean_loss, metrics)
+        mean_loss, predictions, _ = predict(AveragedViews(model, views), loader, loss, autocast)
+        metrics = measure(labels, predictions, classes)
+    return Tested({"test": _figures(mean_loss, metrics), **figures}, metrics, labels, predictions)
+
+
+def _figures(loss: float, metrics: Metrics) -> dict[str, float]:
+    return {
+        "loss": loss,
+        "accuracy": metrics.accuracy,
+        "f1": metrics.f1,
+        "recall": metrics.recall,
+        "precision": metrics.precision,
+    }

@@ -29,16 +29,20 @@ def duration(seconds: float) -> str:
 
 def summary(result: dict) -> str:
     """The short table that a run ends with."""
-    test = result["test"]
     header = ("test", "accuracy", "F1", "recall", "precision", "best epoch", "time", "parameters")
     row = (
         result["title"],
-        *(f"{test[key]:.4f}" for key in ("accuracy", "f1", "recall", "precision")),
+        *_shown(result["test"]),
         f"{result['best_epoch']} of {result['epochs']}",
         duration(result["seconds"]),
         f"{result['parameters']:,}",
     )
-    return table(header, [row])
+    single = result.get("test_single_view")
+    return table(header, [row, *([("  its images as they are", *_shown(single), "", "", "")] if single else [])])
+
+
+def _shown(test: dict[str, float]) -> list[str]:
+    return [f"{test[key]:.4f}" for key in ("accuracy", "f1", "recall", "precision")]
 
 
 def leaderboard(folder: Path) -> str | None:

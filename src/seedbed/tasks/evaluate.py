@@ -16,7 +16,7 @@ from seedbed import build, config, experiment
 from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.engine import checkpoint, device
-from seedbed.engine.evaluate import measure, predict
+from seedbed.engine.evaluate import test
 from seedbed.experiment import FEATURES
 from seedbed.results.report import table
 from seedbed.tensors import in_short
@@ -31,6 +31,7 @@ KEYS_OF_THE_FILE = (
     "model.mean", "model.std", "model.normalize_training", "model.pretrained", "model.freeze", "model.freeze_norms",
     "model.lr_decay", "dataset.image_size",
 )  # fmt: skip
+KEYS_OF_TESTING = ("train.eval_batch_size", "train.test_views")
 
 
 def run(request: experiment.Request) -> RunResult:
@@ -51,7 +52,7 @@ def run(request: experiment.Request) -> RunResult:
         key = word.partition("=")[0].lstrip("+~")
         group = key.partition(".")[0]
         if key in KEYS_OF_THE_FILE or (
-            group in (*OWN_TO_THE_INSTALLATION, "train", "features") and key != "train.eval_batch_size"
+            group in (*OWN_TO_THE_INSTALLATION, "train", "features") and key not in KEYS_OF_TESTING
         ):
             raise UserError(f"{word}: says nothing to task=evaluate; a checkpoint brings size and normalisation along")
     typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
@@ -70,11 +71,11 @@ def run(request: experiment.Request) -> RunResult:
         preprocess = Preprocess(**facts["preprocess"]) if facts["preprocess"] else None
     except TypeError as error:
         raise UserError(f"{path}: its preprocessing is not one that this seedbed knows ({error})") from error
-    test = data.test
+    split = data.test
     learned = {k.removeprefix(FEATURES): weights.pop(k).numpy() for k in list(weights) if k.startswith(FEATURES)}
     if preprocess is None:
-        test = _features(settings, learned, data)
-    shape = build.input_shape(replace(data, train=test), preprocess)
+        split = _features(settings, learned, data)
+    shape = build.input_shape(replace(data, train=split), preprocess)
     model, on = build.make_model(settings, shape, len(data.classes))
     # torch takes other kernels for frozen weights: the same ones here
     build.prepare_tuning(settings, model, preprocess, begins=False)
@@ -83,14 +84,13 @@ def run(request: experiment.Request) -> RunResult:
     except RuntimeError as error:
         raise UserError(f"{path}: its weights do not fit the model it names: {in_short(error)}") from error
     loader = Loader(
-        test, preprocess, batch_size=settings.train.eval_batch_size, device=on.torch,
+        split, preprocess, batch_size=settings.train.eval_batch_size, device=on.torch,
         channels_last=on.channels_last,
     )  # fmt: skip
     loss = nn.CrossEntropyLoss(label_smoothing=settings.train.label_smoothing)
-    mean_loss, predictions, labels = predict(model, loader, loss, on.autocast)
-    figures = experiment.figures_of(mean_loss, measure(labels, predictions, len(data.classes)))
+    figures = test(model, loader, loss, on.autocast, len(data.classes), settings.train.test_views).figures
     _show(path, figures)
-    return RunResult("finished", str(path.parent), {"test": figures})
+    return RunResult("finished", str(path.parent), figures)
 
 
 def _features(settings: Settings, learned: dict[str, np.ndarray], data: ImageData) -> Split:
@@ -134,9 +134,12 @@ def _targets(node: Any) -> Iterator[str]:
 _ROOMS = {"model": "models", "dataset": "data", "features": "features"}
 
 
-def _show(path: Path, figures: dict[str, float]) -> None:
+def _show(path: Path, tested: dict[str, dict[str, float]]) -> None:
+    figures = tested["test"]
     header = ("test", *(key for key in figures if key != "loss"), "loss")
-    log.info("\n%s\n", table(header, [(str(path), *(f"{figures[key]:.4f}" for key in header[1:]))]))
+    names = {"test": str(path), "test_single_view": "  its images as they are"}
+    rows = [(names[kind], *(f"{own[key]:.4f}" for key in header[1:])) for kind, own in tested.items()]
+    log.info("\n%s\n", table(header, rows))
     recorded = path.parent / "result.json"
     expected = json.loads(recorded.read_text()).get("test") if recorded.is_file() else None
     if expected:

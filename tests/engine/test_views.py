@@ -1,0 +1,71 @@
+"""Averaged views, held equal to the same sum written out in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from seedbed.engine.views import AveragedViews
+
+shapes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 9))
+
+
+def made(shape: tuple[int, int, int], seed: int, dtype: torch.dtype = torch.float32):
+    """Images `[B, C, S, S]` and a model that is not linear, so that logits and pixels may not change places."""
+    torch.manual_seed(seed)
+    batch, channels, side = shape
+    model = nn.Sequential(nn.Flatten(), nn.Linear(channels * side**2, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
+    return torch.rand(batch, channels, side, side, dtype=dtype), model
+
+
+@given(shapes, st.integers(0, 10**6), st.booleans())
+@settings(max_examples=60)
+def test_six_views_weigh_as_the_paper_says(shape, seed, channels_last):
+    images, model = made(shape, seed)
+    side = shape[2]
+    if channels_last:
+        images = images.contiguous(memory_format=torch.channels_last)
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
+    expected = 0
+    for offset, weight in ((1, 1 / 4), (0, 1 / 8), (2, 1 / 8)):
+        view = padded[:, :, offset : offset + side, offset : offset + side]
+        # A mirror image that is moved: seen in the mirror it is moved the other way across, but not up and down.
+        across = 2 - offset
+        mirrored = padded[:, :, offset : offset + side, across : across + side][..., ::-1]
+        for each in (view, mirrored):
+            expected = expected + weight * model(torch.from_numpy(each.copy())).detach().numpy()
+    with torch.inference_mode():
+        np.testing.assert_allclose(AveragedViews(model, 6)(images).numpy(), expected, atol=1e-5)
+
+
+@given(shapes, st.integers(0, 10**6), st.sampled_from([2, 6]))
+@settings(max_examples=60)
+def test_an_image_and_its_mirror_image_are_answered_alike(shape, seed, views):
+    images, model = made(shape, seed)
+    averaged = AveragedViews(model, views)
+    with torch.inference_mode():
+        torch.testing.assert_close(averaged(images), averaged(images.flip(-1)))
+
+
+def test_two_views_are_the_image_and_its_mirror_image():
+    images, model = made((3, 2, 6), 0)
+    with torch.inference_mode():
+        expected = (model(images) + model(images.flip(-1))) / 2
+        torch.testing.assert_close(AveragedViews(model, 2)(images), expected)
+
+
+def test_bfloat16_logits_are_summed_in_float32():
+    images, model = made((3, 2, 6), 0, torch.bfloat16)
+    with torch.inference_mode():
+        found = AveragedViews(model, 6)(images)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, found.bfloat16().float()), "a sum that bfloat16 could hold was rounded"
+
+
+def test_no_other_number_of_views():
+    with pytest.raises(ValueError, match="2 or 6, got 3"):
+        AveragedViews(nn.Identity(), 3)
