@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "seedbed"
 FLOORS = {
-    "__init__": 0, "types": 0, "files": 0, "randomness": 0, "tensors": 0,
+    "__init__": 0, "types": 0, "files": 0, "randomness": 0, "tensors": 0, "annotations": 0,
     "data": 1, "features": 1, "models": 1,
     "engine": 2, "results": 3, "config": 3, "build": 4, "experiment": 4, "tasks": 5, "mistakes": 5, "help": 5, "cli": 6,
 }  # fmt: skip

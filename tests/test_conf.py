@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from seedbed import config
+from seedbed.annotations import accepts
 from seedbed.types import UserError
 
 OPTIONS = [
@@ -162,4 +163,4 @@ def test_a_mistake_is_named_before_any_work(change, words):
     ],
 )  # fmt: skip
 def test_accepts(value, annotation, fits):
-    assert config.accepts(value, annotation) is fits
+    assert accepts(value, annotation) is fits

@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
+from seedbed.annotations import accepts, describe, holds_objects, is_object
 from seedbed.types import UserError
 
 
@@ -218,11 +218,11 @@ def _check_node(node: Any, path: str, supplied: Sequence[str] = (), needs_target
         annotation = parameters[key][0]
         if not accepts(value, annotation):
             raise UserError(f"{path}.{key}: expected {describe(annotation)}, got {value!r}")
-        needs = isinstance(value, Mapping) and "_target_" not in value and _holds_objects(annotation)
+        needs = isinstance(value, Mapping) and "_target_" not in value and holds_objects(annotation)
         for name, item in value.items() if needs else ():
             _check_node(item, f"{path}.{key}.{name}", needs_target=True)
         if not needs:
-            _check_node(value, f"{path}.{key}", needs_target=isinstance(value, Mapping) and _is_object(annotation))
+            _check_node(value, f"{path}.{key}", needs_target=isinstance(value, Mapping) and is_object(annotation))
     missing = [p for p, (_, required) in parameters.items() if required and p not in (*arguments, *supplied)]
     if missing and not (node.get("_partial_") and path not in SUPPLIED):
         raise UserError(f"{path}.{missing[0]}: missing; {node['_target_']} needs it")
@@ -263,85 +263,6 @@ def parameters_of(target: Callable) -> tuple[dict[str, tuple[Any, bool]], bool]:
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             named[name] = (hints.get(name, Any), parameter.default is parameter.empty)
     return named, any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-
-
-def accepts(value: Any, annotation: Any) -> bool:
-    """Whether a value from a yaml fits a type annotation; a node with a `_target_` fits where an object may."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is Any or annotation is inspect.Parameter.empty or isinstance(annotation, typing.TypeVar):
-        return True
-    if annotation is None or annotation is types.NoneType:
-        return value is None
-    if origin in (Union, types.UnionType):
-        return any(accepts(value, a) for a in args)
-    if origin is typing.Annotated:
-        return accepts(value, args[0])
-    if origin is Literal:
-        return any(value == a and type(value) is type(a) for a in args)
-    if annotation is bool:
-        return isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation is str:
-        return isinstance(value, str)
-    kind = origin or annotation
-    if isinstance(kind, type) and issubclass(kind, Mapping):
-        return isinstance(value, Mapping) and (
-            # Values that are objects are checked one by one, each under its own name.
-            len(args) < 2
-            or "_target_" in value
-            or _holds_objects(annotation)
-            or all(accepts(v, args[1]) for v in value.values())
-        )
-    if kind is tuple and args and args[-1] is not Ellipsis:
-        return _is_list(value) and len(value) == len(args) and all(map(accepts, value, args))
-    if kind in (list, tuple, set, frozenset, Sequence, Iterable, Collection):
-        return _is_list(value) and (not args or all(accepts(v, args[0]) for v in value))
-    if inspect.isclass(kind) and hasattr(kind, "__fspath__"):
-        return isinstance(value, str)
-    return isinstance(value, Mapping)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _holds_objects(annotation: Any) -> bool:
-    """Whether a mapping's values are objects to be built, each from a node of its own."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if not (inspect.isclass(origin) and issubclass(origin, Mapping)):
-        return False
-    return len(args) == 2 and inspect.isclass(args[1]) and args[1] not in (int, float, str, bool, dict, list)
-
-
-def _is_object(annotation: Any) -> bool:
-    """Whether a value is an object of a class to be built from a node, or None."""
-    kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType] or [annotation]
-    return all(inspect.isclass(kind) and getattr(kind, "_is_protocol", False) for kind in kinds)
-
-
-def describe(annotation: Any) -> str:
-    """An annotation in the words of a message."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    plain = {
-        int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null",
-    }  # fmt: skip
-    if annotation in plain:
-        return plain[annotation]
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(a) for a in args)
-    if origin is Literal:
-        return " or ".join(str(a) for a in args)
-    if origin in (list, Sequence, Iterable, Collection, tuple):
-        inner = dict.fromkeys(describe(a) for a in args if a is not Ellipsis)
-        return f"a list of {' and '.join(inner)}" if inner else "a list"
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return "a group of keys"
-    if getattr(annotation, "_is_protocol", False):
-        return "a group with a _target_"
-    return getattr(annotation, "__name__", str(annotation))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
