@@ -48,3 +48,30 @@ def test_features_are_not_made_of_images_left_as_they_are(seedbed):
     assert done.code == 1 and "model.normalize_training: features are made of pixels as they are" in done.err
     done = seedbed("dataset=digits", "model=features_mlp", "train.test_views=2")
     assert done.code == 1 and "train.test_views: features are extracted once" in done.err
+    done = seedbed("dataset=digits", "model=features_mlp", "train.initial_size=8")
+    assert done.code == 1 and "train.initial_size: features are extracted once" in done.err
+
+
+SMALL = ("dataset=digits", "dataset.image_size=12", "model=convnet", "model.base_depth=4", "train.initial_size=8",
+         "train.initial_fraction=0.67", "train.epochs=3", "augment=flip_crop", "optimizer.lr=1e-3")  # fmt: skip
+
+
+def test_training_images_are_small_at_first(seedbed):
+    """Two epochs as if all were small, and a third one that is not; validation and test are of the model's size."""
+    done = seedbed(*SMALL).check()
+    growing = json.loads((done.folders[-1] / "result.json").read_text())
+    history = [row.split(",") for row in (done.folders[-1] / "metrics.csv").read_text().splitlines()[1:]]
+    usual = seedbed(*SMALL, "train.initial_size=null").check().folders[-1]
+    others = [row.split(",") for row in (usual / "metrics.csv").read_text().splitlines()[1:]]
+    assert growing["status"] == "finished" and all(a[2] != b[2] for a, b in zip(history, others, strict=True))
+    never = seedbed(*SMALL, "train.initial_fraction=0.33").check().folders[-1]
+    row = (never / "metrics.csv").read_text().splitlines()[1].split(",")
+    assert [row[n] for n in (1, 2, 3)] == [others[0][n] for n in (1, 2, 3)], "a third of three epochs, less a little"
+    refused = seedbed(f"resume={done.folders[-1]}", "train.epochs=6")
+    assert refused.code == 1 and "train.epochs" in refused.err
+
+
+def test_a_model_of_one_size_takes_no_small_images(seedbed, tmp_path):
+    done = seedbed("dataset=digits", "train.initial_size=9")
+    assert done.code == 1 and not done.folders
+    assert "train.initial_size: MLP, made for images of 28 pixels, takes none of 9" in done.err

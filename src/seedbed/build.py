@@ -19,6 +19,7 @@ from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
 from seedbed.engine import device, startup
 from seedbed.models.pretrained import find, load_pretrained, normalization
 from seedbed.models.stages import freeze, groups
+from seedbed.tensors import in_short
 from seedbed.types import ImageData, UserError
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def make_features(settings: Settings) -> FeaturePipeline | None:
         raise UserError("model.normalize_training: features are made of pixels as they are; leave it true")
     if settings.train.test_views > 1:
         raise UserError("train.test_views: features are extracted once, from images as they are; leave it 1")
+    if settings.train.initial_size:
+        raise UserError("train.initial_size: features are extracted once, from images of one size; leave it null")
     # OpenCV and scikit-learn: half a second that other runs are spared.
     from seedbed.features.pipeline import FeaturePipeline
 
@@ -133,6 +136,23 @@ def make_model(settings: Settings, shape: tuple[int, ...], classes: int) -> tupl
     own = settings.device
     on = device.choose(own.name, own.precision, own.channels_last, own.threads, device.has_convolutions(model))
     return on.place(model), on
+
+
+def initial_images(settings: Settings, model: nn.Module, channels: int) -> tuple[int, int] | None:
+    """Size of the training images of the first epochs, and the number of these; None: all are of the model's size."""
+    size = settings.train.initial_size
+    if size is None:
+        return None
+    like = next(model.parameters())
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, channels, size, size, device=like.device))
+    except RuntimeError as error:
+        raise UserError(
+            f"train.initial_size: {type(model).__name__}, made for images of {image_size(settings)} pixels, takes none "
+            f"of {size} ({in_short(error)})"
+        ) from error
+    return size, int(settings.train.initial_fraction * settings.train.epochs)
 
 
 def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess | None, begins: bool) -> None:

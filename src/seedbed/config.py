@@ -18,14 +18,14 @@ from seedbed.annotations import accepts, describe, holds_objects, is_object
 from seedbed.types import UserError
 
 
-def at_least(low: float) -> Any:
+def at_least(low: float, **default: Any) -> Any:
     """A dataclass field whose number may not be below `low`."""
-    return field(metadata={"valid": lambda v: v >= low, "range": f">= {low}"})
+    return field(metadata={"valid": lambda v: v >= low, "range": f">= {low}"}, **default)
 
 
-def between(low: float, high: float) -> Any:
+def between(low: float, high: float, **default: Any) -> Any:
     """A dataclass field whose number lies in `[low, high)`."""
-    return field(metadata={"valid": lambda v: low <= v < high, "range": f">= {low} and < {high}"})
+    return field(metadata={"valid": lambda v: low <= v < high, "range": f">= {low} and < {high}"}, **default)
 
 
 def above(low: float) -> Any:
@@ -84,6 +84,8 @@ class TrainSettings:
     grad_clip: float | None = above(0)
     keep_last: bool
     test_views: Literal[1, 2, 6] = 1
+    initial_size: int | None = at_least(1, default=None)
+    initial_fraction: float = between(0, 1, default=0.5)
 
 
 @dataclass(frozen=True)

@@ -113,12 +113,14 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
         preprocess = taught = None
         learned = {f"{FEATURES}{name}": torch.from_numpy(array) for name, array in pipeline.arrays().items()}
     randomness.seed_torch(seed, 0, randomness.WEIGHTS)
-    model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
+    shape = build.input_shape(data, preprocess)
+    model, on = build.make_model(settings, shape, len(data.classes))
 
     loader = partial(Loader, preprocess=preprocess, device=on.torch, channels_last=on.channels_last)
     train_loader = loader(
-        data.train, preprocess=taught, batch_size=own.batch_size, seed=seed, augment=augment, classes=len(data.classes)
-    )
+        data.train, preprocess=taught, batch_size=own.batch_size, seed=seed, augment=augment,
+        classes=len(data.classes), initial=build.initial_images(settings, model, shape[0]),
+    )  # fmt: skip
     val_loader = loader(data.val, batch_size=own.eval_batch_size)
     begins = not (resumed and (resumed.folder / "last.pt").exists())
     build.prepare_tuning(settings, model, preprocess, begins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -42,14 +42,13 @@ class Preprocess:
 
     def __call__(self, images: torch.Tensor, constants: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """uint8 `[B, C, S, S]` -> float32 `[B, C', image_size, image_size]`, normalised."""
-        channels = self.channels(images.shape[1])
-        if images.shape[1] != channels:
-            images = images.expand(-1, channels, -1, -1)
         x = images.to(torch.float32)
         if x.shape[-1] != self.image_size:
             x = F.interpolate(x, (self.image_size, self.image_size), mode="bilinear", antialias=True)
         factor, offset = constants
-        return x.mul_(factor).add_(offset)
+        # Grey images become three channels at last, so that one is resized and not three.
+        x = x * factor if x.shape[1] < factor.shape[1] else x.mul_(factor)
+        return x.add_(offset)
 
     def undo(self, x: torch.Tensor) -> torch.Tensor:
         """Normalised images -> pixels in [0, 1], for looking at."""
@@ -81,6 +80,7 @@ class Loader:
         seed: shuffles each epoch and draws augmentation by (seed, epoch); None keeps the split's order.
         augment: the chain for training images.
         classes: number of classes, which a chain that mixes images must know.
+        initial: a size in pixels that images have in so many first epochs, instead of that of `preprocess`.
         channels_last: memory format of the batches.
     """
 
@@ -94,6 +94,7 @@ class Loader:
         seed: int | None = None,
         augment: Chain | None = None,
         classes: int | None = None,
+        initial: tuple[int, int] | None = None,
         channels_last: bool = False,
     ):
         self.preprocess = preprocess
@@ -103,6 +104,7 @@ class Loader:
         self.augment = augment or None
         self.mix = augment.mix if augment else None
         self.classes = classes
+        self.initial = initial
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.samples = len(split)
         self.images, self.rows = _place(split, device)
@@ -124,6 +126,9 @@ class Loader:
             rng = randomness.generator(self.seed, epoch, randomness.ORDER)
             order = torch.from_numpy(rng.permutation(self.samples)).to(self.device)
         parameters, mixing = self._parameters(epoch) if self.augment else ({}, {})
+        preprocess = self.preprocess
+        if preprocess and self.initial and epoch < self.initial[1]:
+            preprocess = replace(preprocess, image_size=self.initial[0])
         for step in range(start, len(self)):
             samples = order[step * self.batch_size : (step + 1) * self.batch_size]
             images, labels = self._images(samples, parameters), self.targets[samples]
@@ -131,8 +136,8 @@ class Loader:
                 own = {key: values[samples] for key, values in mixing.items()}
                 images, share = self.mix.apply(images, self._images(own["partner"], parameters), own)
                 labels = shared_labels(labels, self.targets[own["partner"]], share, self.classes)
-            if self.preprocess:
-                images = self.preprocess(images, self.constants).contiguous(memory_format=self.memory_format)
+            if preprocess:
+                images = preprocess(images, self.constants).contiguous(memory_format=self.memory_format)
             yield images, labels
 
     def first(self, n: int) -> Batch:

@@ -103,3 +103,5 @@ def _refuse_changes(request: experiment.Request, own: dict, wanted: dict) -> Non
         raise UserError(f"train.epochs={after}: a resumed run may only be made longer; this one has {before} epochs")
     if after > before and "OneCycle" in str((own.get("scheduler") or {}).get("_target_")):
         raise UserError("train.epochs: a one-cycle schedule is drawn over a fixed number of epochs; start a new run")
+    if after > before and own["train"].get("initial_size"):
+        raise UserError("train.epochs: train.initial_fraction is a part of a fixed number of epochs; start a new run")
