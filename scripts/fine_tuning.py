@@ -43,9 +43,10 @@ def main() -> None:
         run = complete(words)
         shutil.copyfile(run / "metrics.csv", FOLDER / f"{data}_{begins}.csv")
         result = json.loads((run / "result.json").read_text())
+        test = result.get("test_single_view", result["test"])
         rows.append(
-            (data, begins.replace("_", " "), f"{result['val']['accuracy']:.4f}", f"{result['test']['accuracy']:.4f}",
-             f"{result['test']['f1']:.4f}", result["epochs"], round(result["seconds"]), f"python -m run {words}")
+            (data, begins.replace("_", " "), f"{result['val']['accuracy']:.4f}", f"{test['accuracy']:.4f}",
+             f"{test['f1']:.4f}", result["epochs"], round(result["seconds"]), f"python -m run {words}")
         )  # fmt: skip
         with (FOLDER / "runs.csv").open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from kept_runs import complete, history, wall_seconds
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +34,9 @@ SEEDS, SPLITS = (0, 1, 2), ("official", "arcs")
 KEY = ("preset", "split", "seed")
 FIGURES = ("accuracy", "f1", "recall", "precision")
 COLUMNS = (
-    *KEY, *FIGURES, "single_view", "val_accuracy", "best_epoch", "epochs", "feature_seconds", "training_seconds",
-    "wall_seconds", "seconds_to_report", "parameters", "precision_used", "cpu", "threads", "commit", "date",
+    *KEY, *FIGURES, "views", "single_view", "val_accuracy", "best_epoch", "epochs", "feature_seconds",
+    "training_seconds", "wall_seconds", "seconds_to_report", "parameters", "precision_used", "cpu", "threads",
+    "commit", "date",
 )  # fmt: skip
 
 
@@ -119,6 +121,7 @@ def planned(presets: list[str], seeds: list[int] | None, splits: Sequence[str] =
 def facts(folder: Path, preset: str) -> dict[str, str]:
     """What a line of runs.csv says beside its key."""
     result = json.loads((folder / "result.json").read_text())
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
     environment = json.loads((folder / "environment.json").read_text())
     report = next(row.accuracy for row in ROWS if preset.endswith(f"/{row.preset}"))
     epochs = history(folder / "metrics.csv")
@@ -128,6 +131,7 @@ def facts(folder: Path, preset: str) -> dict[str, str]:
     seconds, wall = next(reached, None), wall_seconds(folder)
     return {
         **{figure: f"{result['test'][figure]:.4f}" for figure in FIGURES},
+        "views": str(settings["train"].get("test_views", 1)),
         "single_view": f"{result.get('test_single_view', result['test'])['accuracy']:.4f}",
         "val_accuracy": f"{result['val']['accuracy']:.4f}",
         "best_epoch": str(result["best_epoch"]),
@@ -225,10 +229,13 @@ def table(runs: Runs) -> str:
         total = f"{sum(walls):.1f} minutes" if np.isfinite(walls).all() else "not known, since some were resumed"
         lines += ["", f"The ten of ours with seed 0, each command from start to end: {total} (the report: 181)."]
     for row in ROWS:
-        own = [run for key, run in runs.items() if key[:2] == (f"best/{row.preset}", "official")]
-        single = [float(run.get("single_view") or run["accuracy"]) for run in own]
-        if single != [float(run["accuracy"]) for run in own]:
-            lines += ["", f"{row.title}: ours averages views of each test image; with one, accuracy {spread(single)}."]
+        for split, title in (("official", row.title), ("arcs", f"{row.title}, arcs")):
+            own = [run for key, run in runs.items() if key[:2] == (f"best/{row.preset}", split)]
+            views = {run.get("views") or "1" for run in own} - {"1"}
+            if views:
+                single = spread([float(run["single_view"]) for run in own])
+                number = " or ".join(views)
+                lines += ["", f"{title}: ours averages {number} views of each test image; with one, accuracy {single}."]
     used = sorted({(run["cpu"], run["threads"], run["precision_used"]) for run in runs.values()})
     lines += ["", *(f"Machine: {cpu}, {threads} threads, {precision}." for cpu, threads, precision in used)]
     return "\n".join(lines) + "\n"

@@ -10,6 +10,8 @@ import torch
 from test_conf import composed
 
 from seedbed import build, config
+from seedbed.models.convnet import ConvNet
+from seedbed.types import UserError
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10, 20])
@@ -57,18 +59,32 @@ SMALL = ("dataset=digits", "dataset.image_size=12", "model=convnet", "model.base
 
 
 def test_training_images_are_small_at_first(seedbed):
-    """Two epochs as if all were small, and a third one that is not; validation and test are of the model's size."""
-    done = seedbed(*SMALL).check()
-    growing = json.loads((done.folders[-1] / "result.json").read_text())
+    done = seedbed(*SMALL, "train.keep_last=true").check()
     history = [row.split(",") for row in (done.folders[-1] / "metrics.csv").read_text().splitlines()[1:]]
     usual = seedbed(*SMALL, "train.initial_size=null").check().folders[-1]
     others = [row.split(",") for row in (usual / "metrics.csv").read_text().splitlines()[1:]]
-    assert growing["status"] == "finished" and all(a[2] != b[2] for a, b in zip(history, others, strict=True))
+    assert history[0][2] != others[0][2]
     never = seedbed(*SMALL, "train.initial_fraction=0.33").check().folders[-1]
     row = (never / "metrics.csv").read_text().splitlines()[1].split(",")
     assert [row[n] for n in (1, 2, 3)] == [others[0][n] for n in (1, 2, 3)], "a third of three epochs, less a little"
     refused = seedbed(f"resume={done.folders[-1]}", "train.epochs=6")
-    assert refused.code == 1 and "train.epochs" in refused.err
+    assert refused.code == 1 and "train.initial_fraction is a part of a fixed number of epochs" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("fraction", "epochs", "first"), [(0.58, 50, 29), (0.7, 90, 63), (0.5, 1, 0), (0.99, 3, 2), (0.33, 3, 0)]
+)
+def test_the_number_of_first_epochs(fraction, epochs, first):
+    words = ("train.initial_size=9", f"train.initial_fraction={fraction}", f"train.epochs={epochs}", "model=convnet")
+    settings = config.check(composed("dataset=digits", *words))
+    model = ConvNet((1, 28, 28), 10, base_depth=4)
+    assert build.initial_images(settings, model, 1) == (9, first)
+
+
+def test_the_first_images_are_smaller_ones():
+    settings = config.check(composed("dataset=digits", "model=convnet", "train.initial_size=28"))
+    with pytest.raises(UserError, match="expected a size below the model's, 28, got 28"):
+        build.initial_images(settings, ConvNet((1, 28, 28), 10, base_depth=4), 1)
 
 
 def test_a_model_of_one_size_takes_no_small_images(seedbed, tmp_path):

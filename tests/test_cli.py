@@ -79,10 +79,10 @@ def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed
     folder = averaged.folders[-1]
     again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors").check()
     assert "identical to the figures" in again.out
-    other = seedbed(
-        "task=evaluate", f"checkpoint={first}/best.safetensors", "train.test_views=6"
-    ).check()  # fmt: skip
-    assert f"accuracy {one['test']['accuracy']} recorded, {six['test']['accuracy']} now" in other.out
+    validation = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "split=val").check()
+    assert f"{one['val']['accuracy']:.4f}" in validation.out and "recorded" not in validation.out
+    other = seedbed("task=evaluate", f"checkpoint={first}/best.safetensors", "train.test_views=6").check()
+    assert f"loss {one['test']['loss']} recorded, {six['test']['loss']} now" in other.out
 
 
 def test_two_runs_are_equal_but_for_the_clock(seedbed):

@@ -152,7 +152,24 @@ def test_the_table_has_means_and_deviations(scripts):
     )
     assert lines[at + 3].startswith("| | ours, arcs | 0.9500 | ") and lines[at + 3].endswith(" | 1.5 | 12 | 1 |")
     assert len({text.count("|") for text in lines if text.startswith("|")}) == 1
-    assert lines[-1] == "Machine: abacus, 2 threads, float32."
+    assert lines[-1] == "Machine: abacus, 2 threads, float32." and not [text for text in lines if "views" in text]
+    runs["best/fruits_mlp", "arcs", 0] |= {"views": "6", "single_view": "0.9400"}
+    assert (
+        "Fruits, MLP on pixels, arcs: ours averages 6 views of each test image; with one, accuracy 0.9400."
+        in reproduce.table(runs).splitlines()
+    )
+
+
+def test_a_setting_that_changes_nothing_leaves_a_kept_run_the_same(scripts, monkeypatch):
+    kept_runs, _ = scripts
+    command = [sys.executable, "-m", "run", "dataset=digits", "--cfg", "job"]
+    lines = [line.strip() for line in subprocess.run(command, capture_output=True, text=True).stdout.splitlines()]
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_runs, "NO_CHANGE", ())
+        strict = kept_runs.digest("dataset=digits")
+    assert all(lines.count(line) == 1 for line in kept_runs.NO_CHANGE), "a word that is in no configuration"
+    assert kept_runs.digest("dataset=digits") != strict
+    assert kept_runs.digest("dataset=digits") != kept_runs.digest("dataset=digits train.test_views=6")
 
 
 def test_the_ten_of_ours_are_added_up(scripts):

@@ -79,6 +79,8 @@ def make_preprocess(settings: Settings, data: ImageData) -> Preprocess:
                 f"model.{name}: {len(value)} numbers for images of {data.channels} channels; give one number, or "
                 "one for each channel"
             )
+    if settings.train.test_views == 6 and image_size(settings) < 2:
+        raise UserError("train.test_views: images of one pixel cannot be moved by a pixel; give 1 or 2")
     if min(std) <= 0:
         raise UserError(f"model.std: expected positive numbers, got {list(std)}")
     return Preprocess(image_size(settings), mean, std)
@@ -143,16 +145,19 @@ def initial_images(settings: Settings, model: nn.Module, channels: int) -> tuple
     size = settings.train.initial_size
     if size is None:
         return None
+    if size >= image_size(settings):
+        raise UserError(f"train.initial_size: expected a size below the model's, {image_size(settings)}, got {size}")
     like = next(model.parameters())
     try:
         with torch.inference_mode():
             model.eval()(torch.zeros(1, channels, size, size, device=like.device))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise UserError(
             f"train.initial_size: {type(model).__name__}, made for images of {image_size(settings)} pixels, takes none "
             f"of {size} ({in_short(error)})"
         ) from error
-    return size, int(settings.train.initial_fraction * settings.train.epochs)
+    # 0.58 * 50 is 28.999999999999996
+    return size, int(settings.train.initial_fraction * settings.train.epochs + 1e-9)
 
 
 def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess | None, begins: bool) -> None:

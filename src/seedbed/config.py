@@ -1,7 +1,8 @@
 """Schemas of the scalar keys, and the check of every `_target_` and keyword before any work.
 
 Scalars that seedbed itself reads are typed by the dataclasses here. A node with a `_target_` is typed by the
-signature that it names. Defaults live in the yaml files, but for keys that only some models have.
+signature that it names. Defaults live in the yaml files; those that stand here are for keys that only some models
+have, and that configurations of earlier runs lack.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def check(config: Mapping[str, Any]) -> Settings:
         if key not in config:
             raise UserError(f"{key}: missing; give one of its options, {key}=…")
     for key in config:
-        if key not in (*groups, *root_keys, "task", "resume", "checkpoint"):
+        if key not in (*groups, *root_keys, "task", "resume", "checkpoint", "split"):
             raise UserError(f"{key}: no such key{nearest(key, [*groups, *root_keys])}")
     settings = {
         "root": _scalars(RootSettings, {k: config[k] for k in root_keys if k in config}, ""),

@@ -64,7 +64,7 @@ class Request:
         return preset or f"{self.choices.get('dataset')} {self.choices.get('model')}"
 
 
-NOT_OF_A_RUN = ("task", "checkpoint", "resume")
+NOT_OF_A_RUN = ("task", "checkpoint", "resume", "split")
 FEATURES = "features:"  # before the names of a feature pipeline's arrays in best.safetensors
 PLACES = ("data_root", "output_root", "cache_root")
 

@@ -24,7 +24,7 @@ def made(shape: tuple[int, int, int], seed: int, dtype: torch.dtype = torch.floa
 
 @given(shapes, st.integers(0, 10**6), st.booleans())
 @settings(max_examples=60)
-def test_six_views_weigh_as_the_paper_says(shape, seed, channels_last):
+def test_six_views_are_the_two_and_both_moved_along_a_diagonal(shape, seed, channels_last):
     images, model = made(shape, seed)
     side = shape[2]
     if channels_last:

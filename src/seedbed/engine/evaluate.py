@@ -81,7 +81,8 @@ class Tested:
     Attributes:
         figures: as result.json has them: `test`, and `test_single_view` where `test` averages several views.
         metrics: those of `test`.
-        labels, predictions: int64 `[N]`, in the split's order.
+        labels: int64 `[N]`, in the split's order.
+        predictions: int64 `[N]`, of the images as they are.
     """
 
     figures: dict[str, dict[str, float]]
@@ -97,8 +98,8 @@ def test(model: nn.Module, loader: Loader, loss: Callable, autocast: Callable, c
     metrics = measure(labels, predictions, classes)
     if views > 1:
         figures["test_single_view"] = _figures(mean_loss, metrics)
-        mean_loss, predictions, _ = predict(AveragedViews(model, views), loader, loss, autocast)
-        metrics = measure(labels, predictions, classes)
+        mean_loss, averaged, _ = predict(AveragedViews(model, views), loader, loss, autocast)
+        metrics = measure(labels, averaged, classes)
     return Tested({"test": _figures(mean_loss, metrics), **figures}, metrics, labels, predictions)
 
 

@@ -1,6 +1,7 @@
 """Several views of each image at test time, their logits averaged.
 
-Six views by Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.5 (multi-crop).
+Six views, and their weights, by Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.5. He
+mirrors the moved images; here the mirror image is moved, so that it is answered as the image is.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from seedbed.engine.evaluate import test
 from seedbed.experiment import FEATURES
 from seedbed.results.report import table
 from seedbed.tensors import in_short
-from seedbed.types import ImageData, RunResult, Split, UserError
+from seedbed.types import RunResult, Split, UserError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ KEYS_OF_TESTING = ("train.eval_batch_size", "train.test_views")
 
 
 def run(request: experiment.Request) -> RunResult:
-    """Test `checkpoint` on the test split of the data set that it was trained on.
+    """Test `checkpoint` on the test split, or `split=val` on the validation split, of the data that it was trained on.
 
     The run's own configuration wins; what the user typed counts on top of it. Writes nothing but the store of
     decoded images, where it is not there yet.
@@ -43,7 +43,9 @@ def run(request: experiment.Request) -> RunResult:
     Raises:
         UserError: the file is no checkpoint of ours, asks for code or places that are not, or does not fit the data.
     """
-    path = Path(request.config["checkpoint"])
+    path, which = Path(request.config["checkpoint"]), request.config.get("split", "test")
+    if which not in ("test", "val"):
+        raise UserError(f"split: expected test or val, got {which!r}")
     weights, facts = checkpoint.load_best(path)
     for key, kind in (("config", dict), ("classes", list), ("channels", int), ("preprocess", dict | None)):
         if not isinstance(facts.get(key), kind):
@@ -71,10 +73,10 @@ def run(request: experiment.Request) -> RunResult:
         preprocess = Preprocess(**facts["preprocess"]) if facts["preprocess"] else None
     except TypeError as error:
         raise UserError(f"{path}: its preprocessing is not one that this seedbed knows ({error})") from error
-    split = data.test
+    split: Split = getattr(data, which)
     learned = {k.removeprefix(FEATURES): weights.pop(k).numpy() for k in list(weights) if k.startswith(FEATURES)}
     if preprocess is None:
-        split = _features(settings, learned, data)
+        split = _features(settings, learned, split)
     shape = build.input_shape(replace(data, train=split), preprocess)
     model, on = build.make_model(settings, shape, len(data.classes))
     # torch takes other kernels for frozen weights: the same ones here
@@ -89,17 +91,17 @@ def run(request: experiment.Request) -> RunResult:
     )  # fmt: skip
     loss = nn.CrossEntropyLoss(label_smoothing=settings.train.label_smoothing)
     figures = test(model, loader, loss, on.autocast, len(data.classes), settings.train.test_views).figures
-    _show(path, figures)
+    _show(path, which, figures)
     return RunResult("finished", str(path.parent), figures)
 
 
-def _features(settings: Settings, learned: dict[str, np.ndarray], data: ImageData) -> Split:
-    """The test split as vectors of features, by what the file holds of the pipeline."""
+def _features(settings: Settings, learned: dict[str, np.ndarray], split: Split) -> Split:
+    """A split as vectors of features, by what the file holds of the pipeline."""
     pipeline = build.make_features(settings)
     if pipeline is None:
         raise UserError("checkpoint: says nothing of its input; it was not written by a run of seedbed")
-    samples = pipeline.restore(learned).transform(data.test.images[data.test.index])
-    return Split(samples, data.test.targets, np.arange(len(samples)))
+    samples = pipeline.restore(learned).transform(split.images[split.index])
+    return Split(samples, split.targets, np.arange(len(samples)))
 
 
 def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
@@ -134,12 +136,14 @@ def _targets(node: Any) -> Iterator[str]:
 _ROOMS = {"model": "models", "dataset": "data", "features": "features"}
 
 
-def _show(path: Path, tested: dict[str, dict[str, float]]) -> None:
+def _show(path: Path, which: str, tested: dict[str, dict[str, float]]) -> None:
     figures = tested["test"]
-    header = ("test", *(key for key in figures if key != "loss"), "loss")
+    header = (which, *(key for key in figures if key != "loss"), "loss")
     names = {"test": str(path), "test_single_view": "  its images as they are"}
     rows = [(names[kind], *(f"{own[key]:.4f}" for key in header[1:])) for kind, own in tested.items()]
     log.info("\n%s\n", table(header, rows))
+    if which != "test":
+        return
     recorded = path.parent / "result.json"
     expected = json.loads(recorded.read_text()).get("test") if recorded.is_file() else None
     if expected:
