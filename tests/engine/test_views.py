@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
+from conftest import image_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from seedbed.data.loader import Loader, Preprocess
+from seedbed.engine.evaluate import predict, test
 from seedbed.engine.views import AveragedViews
+
+test.__test__ = False  # its name is not a test's
 
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 9))
 
@@ -64,6 +71,19 @@ def test_bfloat16_logits_are_summed_in_float32():
         found = AveragedViews(model, 6)(images)
     assert found.dtype == torch.float32
     assert not torch.equal(found, found.bfloat16().float()), "a sum that bfloat16 could hold was rounded"
+
+
+def test_the_figures_average_views_and_the_predictions_are_of_the_images_as_they_are():
+    """A picture of what a network saw shows one view, and must say what it took that one for."""
+    images, model = made((40, 1, 6), 0)
+    split = image_split((images * 255).to(torch.uint8).numpy(), np.arange(40) % 3)
+    loader = Loader(split, Preprocess(6, (0.5,), (0.1,)), batch_size=16, device=torch.device("cpu"))
+    options = (loader, nn.CrossEntropyLoss(), contextlib.nullcontext, 3)
+    one, six = test(model, *options), test(model, *options, views=6)
+    loss, averaged, labels = predict(AveragedViews(model, 6), *options[:3])
+    assert (averaged != one.predictions).any() and np.array_equal(six.predictions, one.predictions)
+    assert six.figures["test_single_view"] == one.figures["test"] and six.figures["test"]["loss"] == loss
+    assert six.figures["test"]["accuracy"] == six.metrics.accuracy == (averaged == labels).mean()
 
 
 def test_no_other_number_of_views():

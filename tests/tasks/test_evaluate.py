@@ -51,6 +51,13 @@ def test_addresses_of_a_file_are_not_fetched():
     assert own["dataset"]["url"] is None
 
 
+def test_there_is_no_other_split_to_test(tmp_path):
+    request = offered(tmp_path)
+    request.config["split"] = "train"
+    with pytest.raises(UserError, match="split: expected test or val, got 'train'"):
+        evaluate.run(request)
+
+
 @pytest.mark.parametrize(
     "word",
     [
