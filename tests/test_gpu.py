@@ -32,9 +32,17 @@ def test_the_first_twenty_losses_agree_with_the_cpus(model):
     from seedbed.engine.early_stopping import EarlyStopping
     from seedbed.engine.loop import State, fit
 
+    class Doubles(Loader):
+        """In float32 batch norm makes so much of a last bit that two CPUs part at the third step already."""
+
+        def epoch(self, *place):
+            for x, y in super().epoch(*place):
+                yield x.double(), y
+
     losses = {}
     for name in ("cpu", "cuda"):
-        words = ["dataset=digits", f"model={model}", f"device={name}", "device.precision=float32", "optimizer=sgd"]
+        words = ["dataset=digits", f"model={model}", "optimizer=sgd", "optimizer.lr=1e-3"]
+        words += [f"device={name}", "device.precision=float32"]
         # Dropout draws from each device's own generator, which differ by nature.
         words += ["model.dropout=0"] if model != "resnet18" else []
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -43,7 +51,8 @@ def test_the_first_twenty_losses_agree_with_the_cpus(model):
         preprocess = build.make_preprocess(settings, data)
         randomness.seed_torch(0, 0, randomness.WEIGHTS)
         net, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
-        train = Loader(data.train, preprocess, batch_size=50, device=on.torch, seed=0, channels_last=on.channels_last)
+        net.double()
+        train = Doubles(data.train, preprocess, batch_size=50, device=on.torch, seed=0, channels_last=on.channels_last)
         optimizer = build.instance(settings.optimizer_node, "optimizer", params=net.parameters())
         state = State(net, optimizer, None, EarlyStopping("val_accuracy", None))
         done = iter(range(20))
@@ -51,7 +60,6 @@ def test_the_first_twenty_losses_agree_with_the_cpus(model):
             state, train, train, epochs=1, seed=0, classes=10, loss=nn.CrossEntropyLoss(), autocast=on.autocast,
             stop=lambda steps=done: next(steps) == 19,
         )  # fmt: skip
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            next(loop)
+        next(loop)
         losses[name] = state.losses[:20].cpu()
-    assert torch.allclose(losses["cpu"], losses["cuda"], atol=1e-3, rtol=0)
+    assert torch.allclose(losses["cpu"], losses["cuda"], atol=1e-5, rtol=0)
