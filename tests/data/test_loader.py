@@ -41,3 +41,15 @@ def test_a_grey_image_becomes_three_channels_each_normalised_by_its_own_numbers(
         grey = F.interpolate(grey, (size, size), mode="bilinear", antialias=True)
     for channel in range(3):
         torch.testing.assert_close(x[:, channel], (grey[:, 0] / 255 - 0.1 * (channel + 1)) / 0.5)
+
+
+def test_a_device_named_with_its_number_is_the_one_named_without():
+    """`cuda` and `cuda:0` compare as different, as `cpu` and `cpu:0` do, and every run on a GPU failed by it."""
+    split = image_split(np.random.default_rng(0).integers(0, 256, (7, 1, 8, 8), np.uint8), np.arange(7) % 3)
+    batches = [
+        next(
+            iter(Loader(split, Preprocess(8, (0.5,), (0.5,)), batch_size=4, device=torch.device(*name), seed=0).epoch())
+        )
+        for name in (("cpu",), ("cpu", 0))
+    ]
+    assert torch.equal(batches[0][0], batches[1][0]) and torch.equal(batches[0][1], batches[1][1])
