@@ -35,8 +35,8 @@ KEY = ("preset", "split", "seed")
 FIGURES = ("accuracy", "f1", "recall", "precision")
 COLUMNS = (
     *KEY, *FIGURES, "views", "single_view", "val_accuracy", "best_epoch", "epochs", "feature_seconds",
-    "training_seconds", "wall_seconds", "seconds_to_report", "parameters", "precision_used", "cpu", "threads",
-    "commit", "date",
+    "training_seconds", "wall_seconds", "seconds_to_report", "parameters", "precision_used", "device", "cpu",
+    "threads", "commit", "date",
 )  # fmt: skip
 
 
@@ -142,6 +142,7 @@ def facts(folder: Path, preset: str) -> dict[str, str]:
         "seconds_to_report": "" if seconds is None else f"{seconds:.0f}",
         "parameters": str(result["parameters"]),
         "precision_used": environment["precision"],
+        "device": environment["device"].partition(":")[0],
         "cpu": environment["gpu"] or environment["cpu"],
         "threads": str(environment["threads"]),
         "commit": (environment["git"] or {}).get("commit", "")[:10],
@@ -248,6 +249,7 @@ def _lines(name: str, runs: list[dict[str, str]]) -> list[str]:
     waits = [float(run["seconds_to_report"]) for run in runs if run["seconds_to_report"]]
     cells = [spread([float(run[figure]) for run in runs]) for figure in FIGURES]
     wait = f"{np.median(waits):.0f}" if waits else "never"
+    name += ", on a GPU" if any(run.get("device") == "cuda" for run in runs) else ""
     if 0 < len(waits) < len(runs):
         wait += f" ({len(waits)} of {len(runs)})"
     return [f"| | {name} | " + " | ".join((*cells, f"{np.median(minutes):.1f}", wait, str(len(runs)))) + " |"]
