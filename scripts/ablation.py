@@ -96,7 +96,7 @@ TABLES = {
     "fruits_resnet18": with_best("fruits_resnet18", SHORT, rows("experiment=original/fruits_resnet18", SHORT, *RESNET)),
     "cifar10_resnet18": rows(
         "experiment=pretrain/cifar10_resnet18",
-        "dataset.subset=10000 dataset.val_fraction=0.1 train.epochs=16",
+        "dataset.val_fraction=0.1 train.epochs=16",
         *PRETRAINING,
         first="the backbone's recipe",
     ),

@@ -1,11 +1,12 @@
 """Fine-tuning against training from scratch, at equal time: fills the table and the plot of docs/fine_tuning/.
 
-    python scripts/fine_tuning.py
+    python scripts/fine_tuning.py            every run, then the table and the plot
+    python scripts/fine_tuning.py --draw     only the plot and the table's lines again, from runs.csv
 
-Both runs of a data set take the same steps, four epochs of 15,000 images, and so the same time; from scratch the
-learning rate is that of pretraining. Fruits-360 is split by arcs: validation images drawn at random are neighbours of
-training images, and all are right. Finished runs are kept under outputs/kept; a killed script goes on where it stopped.
-The data sets are read from SEEDBED_DATA, as by any run.
+Both ways take the same steps of the same network, one, two or four epochs of 15,000 images, and so the same time;
+each run has a whole cycle of the rate. From scratch the highest rate is that of pretraining. Fruits-360 is split by
+arcs: validation images drawn at random are neighbours of training images, and all are right. Finished runs are kept
+under outputs/kept; a killed script goes on where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
@@ -14,62 +15,124 @@ import argparse
 import csv
 import itertools
 import json
-import shutil
 from pathlib import Path
 
-from kept_runs import complete, history
+import numpy as np
+from kept_runs import complete
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from seedbed.results.plots import save
 
 FOLDER = Path(__file__).parents[1] / "docs" / "fine_tuning"
-BUDGET = "dataset.subset=15000 train.epochs=4 seed=0"
-SCRATCH = "model.pretrained=none optimizer.lr=0.1"
-RUNS = {
-    "fashion_mnist": ("Fashion-MNIST, 15,000 images", f"experiment=best/fashion_mnist_resnet18 {BUDGET}"),
-    "fruits": ("Fruits-360 by arcs, 15,000 images", f"experiment=best/fruits_resnet18 dataset.split=arcs {BUDGET}"),
+# Images of one size, so that every epoch costs and teaches the same.
+BUDGET = "dataset.subset=15000 dataset.val_fraction=0.1 model.image_size=32 train.initial_size=null train.test_views=1"
+DATA = {
+    "fashion_mnist": ("Fashion-MNIST", "experiment=best/fashion_mnist_resnet18"),
+    "fruits": ("Fruits-360 by arcs", "experiment=best/fruits_resnet18 dataset.split=arcs"),
 }
-COLOURS = {"fine_tuned": "#d1662f", "from_scratch": "#3b6fb6"}
-COLUMNS = ("data", "begins", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command")
+BEGINS = {"fine-tuned": ("", "#d1662f"), "from scratch": (" model.pretrained=none optimizer.lr=0.1", "#3b6fb6")}
+EPOCHS, SEEDS = (1, 2, 4), (0, 1, 2)
+COLUMNS = (
+    "data",
+    "begins",
+    "epochs",
+    "seed",
+    "val_accuracy",
+    "test_accuracy",
+    "test_f1",
+    "seconds",
+    "device",
+    "command",
+)
+Runs = list[dict[str, str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.parse_args()
+    parser.add_argument("--draw", action="store_true", help="run nothing")
+    if not parser.parse_args().draw:
+        rows = []
+        for (data, (_, preset)), begins, epochs, seed in itertools.product(DATA.items(), BEGINS, EPOCHS, SEEDS):
+            words = f"{preset} {BUDGET}{BEGINS[begins][0]} train.epochs={epochs} seed={seed}"
+            rows.append({"data": data, "begins": begins, **facts(words)})
+            write(rows)
+    with (FOLDER / "runs.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    print(table(runs))
+    draw(runs)
+
+
+def facts(words: str) -> dict[str, str | int]:
+    """What a line of runs.csv says of the finished run of these words."""
+    run = complete(words)
+    result = json.loads((run / "result.json").read_text())
+    environment = json.loads((run / "environment.json").read_text())
+    return {
+        "epochs": result["epochs"],
+        "seed": words.rpartition("=")[2],
+        "val_accuracy": f"{result['val']['accuracy']:.4f}",
+        "test_accuracy": f"{result['test']['accuracy']:.4f}",
+        "test_f1": f"{result['test']['f1']:.4f}",
+        "seconds": f"{result['seconds']:.1f}",
+        "device": environment["gpu"] or environment["cpu"],
+        "command": f"python -m run {words}",
+    }
+
+
+def write(rows: list[dict[str, str | int]]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for (data, (_, words)), begins in itertools.product(RUNS.items(), COLOURS):
-        words = f"{words} {SCRATCH}" if begins == "from_scratch" else words
-        run = complete(words)
-        shutil.copyfile(run / "metrics.csv", FOLDER / f"{data}_{begins}.csv")
-        result = json.loads((run / "result.json").read_text())
-        test = result.get("test_single_view", result["test"])
-        rows.append(
-            (data, begins.replace("_", " "), f"{result['val']['accuracy']:.4f}", f"{test['accuracy']:.4f}",
-             f"{test['f1']:.4f}", result["epochs"], round(result["seconds"]), f"python -m run {words}")
-        )  # fmt: skip
-        with (FOLDER / "runs.csv").open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-    draw()
+    with (FOLDER / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-def draw() -> None:
-    """equal_time.png: validation accuracy by seconds of training, from the curves that were kept."""
+def figures(runs: Runs, data: str, begins: str, epochs: int, which: str) -> np.ndarray:
+    """One figure of each seed."""
+    key = (data, begins, str(epochs))
+    return np.array([float(run[which]) for run in runs if (run["data"], run["begins"], run["epochs"]) == key])
+
+
+def table(runs: Runs) -> str:
+    """Mean ± sample standard deviation over the seeds, as Markdown."""
+    lines = ["| | epochs | begins | validation | test |", "| --- | ---: | --- | ---: | ---: |"]
+    for (data, (name, _)), epochs, begins in itertools.product(DATA.items(), EPOCHS, BEGINS):
+        of_seeds = (figures(runs, data, begins, epochs, which) for which in ("val_accuracy", "test_accuracy"))
+        cells = " | ".join(f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in of_seeds)
+        lines.append(f"| {name} | {epochs} | {begins} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(runs: Runs) -> None:
+    """equal_time.png: test error by epochs, each point a run of its own."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
-    for axes, (data, (name, _)) in zip(figure.subplots(1, len(RUNS)), RUNS.items(), strict=True):
-        for begins, colour in COLOURS.items():
-            rows = history(FOLDER / f"{data}_{begins}.csv")
-            minutes = [seconds / 60 for seconds in itertools.accumulate(row["seconds"] for row in rows)]
-            accuracies = [row["val_accuracy"] for row in rows]
-            axes.plot(minutes, accuracies, color=colour, marker="o", markersize=3, label=begins.replace("_", " "))
-            above = begins == "fine_tuned"
+    for axes, (data, (name, _)) in zip(figure.subplots(1, len(DATA)), DATA.items(), strict=True):
+        for begins, (_, colour) in BEGINS.items():
+            errors = [1 - figures(runs, data, begins, epochs, "test_accuracy") for epochs in EPOCHS]
+            for epochs, values in zip(EPOCHS, errors, strict=True):
+                axes.plot([epochs] * len(values), values, "o", color=colour, markersize=4, alpha=0.6)
+            means = [values.mean() for values in errors]
+            axes.plot(EPOCHS, means, color=colour, label=begins)
             axes.annotate(
-                f"{accuracies[-1]:.4f}", (minutes[-1], accuracies[-1]), (0, 6 if above else -14),
-                textcoords="offset points", ha="right", color=colour,
-            )  # fmt: skip
-        axes.set(title=name, xlabel="minutes of training", ylabel="validation accuracy")
+                f"{means[-1]:.2%}",
+                (EPOCHS[-1], means[-1]),
+                (8, 0),
+                textcoords="offset points",
+                va="center",
+                color=colour,
+            )
+        axes.set(title=f"{name}, 15,000 images", xlabel="epochs of the whole run", ylabel="test error, three seeds")
+        axes.set_yscale("log")
+        limits = axes.get_ylim()
+        axes.set_yticks([0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5], minor=False)
+        axes.yaxis.set_major_formatter(lambda error, _: f"{100 * error:.3g}%")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(limits)
+        axes.set_xticks(EPOCHS)
+        axes.set_xlim(0.8, EPOCHS[-1] + 0.7)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="upper right")
     save(figure, FOLDER / "equal_time.png")
 
 

@@ -1,0 +1,94 @@
+"""How far the report's rate takes a new head on our backbone: why original/fruits_resnet18 stays at chance.
+
+    python scripts/head_rate.py
+
+The backbone stays still and its features of the unaugmented images are computed once; a new head of 141 classes is
+then trained on them by the report's SGD, batches of 100, without its plateau or early stopping. Features are taken as
+they are and larger: in a network that ends in norm, ReLU and sum, another scale of its last two blocks changes what it
+computes by that factor and nothing else, so a backbone of another's making may have it. Prints a Markdown table.
+The data sets are read from SEEDBED_DATA, as by any run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import nn
+from torch.nn import functional as F
+
+from seedbed import build, config, randomness
+from seedbed.config import Settings
+from seedbed.data.loader import Loader
+from seedbed.types import Split
+
+CONF = Path(__file__).parents[1] / "conf"
+PRESET = "experiment=original/fruits_resnet18"
+EPOCHS = 50
+# name, factor of the features, factor of the rate, factor of the epochs
+ROWS = (
+    ("as they are", 1, 1, 1),
+    ("as they are, 2.5 times the epochs: the steps of the whole data set", 1, 1, 2.5),
+    ("as they are, 100 times the rate", 1, 100, 1),
+    ("4 times as large", 4, 1, 1),
+    ("16 times as large", 16, 1, 1),
+)
+
+
+def main() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = config.check(OmegaConf.to_container(compose("config", [PRESET]), resolve=True))
+    data = build.load_data(settings)
+    randomness.seed_torch(settings.root.seed, 0, randomness.WEIGHTS)
+    preprocess = build.make_preprocess(settings, data)
+    model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
+    build.prepare_tuning(settings, model, preprocess, begins=True)
+
+    def features(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
+        """Float32 `[N, 512]` and labels `[N]`."""
+        loader = Loader(split, preprocess, batch_size=250, device=on.torch, channels_last=on.channels_last)
+        model.eval()
+        taken, parts = [], []
+        hook = model.fc.register_forward_hook(lambda _, given, __: taken.append(given[0].float()))
+        with torch.inference_mode(), on.autocast():
+            for x, y in loader.epoch():
+                model(x)
+                parts.append(y)
+        hook.remove()
+        return torch.cat(taken), torch.cat(parts)
+
+    train, test = features(data.train), features(data.test)
+    print(f"norm of a test image's features: {test[0].norm(dim=1).mean():.1f}\n")
+    print("| features | epochs | training | test |\n| --- | ---: | ---: | ---: |")
+    for name, scale, rate, longer in ROWS:
+        epochs = round(EPOCHS * longer)
+        head = trained(settings, *(train[0] * scale, train[1]), len(data.classes), rate, epochs)
+        ends = (accuracy(head, x * scale, y) for x, y in (train, test))
+        print(f"| {name} | {epochs} | " + " | ".join(f"{end:.4f}" for end in ends) + " |", flush=True)
+
+
+def trained(settings: Settings, x: torch.Tensor, y: torch.Tensor, classes: int, rate: float, epochs: int) -> nn.Linear:
+    """A new head after so many epochs of the preset's optimizer, its rate multiplied."""
+    randomness.seed_torch(settings.root.seed, 0, randomness.WEIGHTS)
+    head = nn.Linear(x.shape[1], classes, device=x.device)
+    optimizer = build.instance(settings.optimizer_node, "optimizer", params=head.parameters())
+    for group in optimizer.param_groups:
+        group["lr"] *= rate
+    for epoch in range(epochs):
+        order = randomness.generator(settings.root.seed, epoch, randomness.ORDER).permutation(len(x))
+        for batch in torch.from_numpy(order).to(x.device).split(settings.train.batch_size):
+            optimizer.zero_grad()
+            F.cross_entropy(head(x[batch]), y[batch]).backward()
+            optimizer.step()
+    return head
+
+
+@torch.no_grad()
+def accuracy(head: nn.Linear, x: torch.Tensor, y: torch.Tensor) -> float:
+    return (head(x).argmax(1) == y).float().mean().item()
+
+
+if __name__ == "__main__":
+    main()
