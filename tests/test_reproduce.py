@@ -153,7 +153,8 @@ def test_the_table_has_means_and_deviations(scripts):
     assert lines[at + 3].startswith("| | ours, arcs | 0.9500 | ") and lines[at + 3].endswith(" | 1.5 | 12 | 1 |")
     assert len({text.count("|") for text in lines if text.startswith("|")}) == 1
     assert lines[-1] == "Machine: abacus, 2 threads, float32." and not [text for text in lines if "views" in text]
-    runs["best/fruits_mlp", "arcs", 0] |= {"views": "6", "single_view": "0.9400"}
+    runs["best/fruits_mlp", "arcs", 0] |= {"views": "6", "single_view": "0.9400", "device": "cuda"}
+    assert "| | ours, arcs, on a GPU | 0.9500 | " in reproduce.table(runs)
     assert (
         "Fruits, MLP on pixels, arcs: ours averages 6 views of each test image; with one, accuracy 0.9400."
         in reproduce.table(runs).splitlines()
@@ -175,10 +176,12 @@ def test_a_setting_that_changes_nothing_leaves_a_kept_run_the_same(scripts, monk
 def test_the_ten_of_ours_are_added_up(scripts):
     _, reproduce = scripts
     runs = {(f"best/{row.preset}", "official", 0): line("0.9") for row in reproduce.ROWS}
-    assert "from start to end: 15.0 minutes" in reproduce.table(runs)
+    assert "from start to end: 15.0 minutes with seed 0 (the report: 181 minutes)." in reproduce.table(runs)
+    runs |= {(preset, split, 2): {**run, "wall_seconds": "96"} for (preset, split, _), run in runs.items()}
+    assert "from start to end: 15.0 minutes with seed 0, 16.0 minutes with seed 2 (" in reproduce.table(runs)
     runs["best/fruits_mlp", "official", 0]["wall_seconds"] = ""
-    assert "from start to end: not known" in reproduce.table(runs)
-    del runs["best/fruits_mlp", "official", 0]
+    assert "from start to end: not known, since some were resumed, with seed 0, 16.0 minutes" in reproduce.table(runs)
+    del runs["best/fruits_mlp", "official", 0], runs["best/fruits_mlp", "official", 2]
     assert "from start to end" not in reproduce.table(runs)
 
 
