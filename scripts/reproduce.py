@@ -207,8 +207,8 @@ def spread(values: list[float], digits: int = 4) -> str:
 def table(runs: Runs) -> str:
     """The report beside its reproduction and ours, as Markdown.
 
-    Minutes and seconds are of features, training and validation; the last ones until validation first reached the
-    accuracy that the report tested.
+    Minutes and seconds are of features, training and validation, on CPUs where any seed was run on one; the last ones
+    until validation first reached the accuracy that the report tested.
     """
     head = ("row", "", "accuracy", "F1", "recall", "precision", "minutes", "s to its accuracy", "seeds")
     lines = ["| " + " | ".join(head) + " |", "| --- | --- | " + "---: | " * 7]
@@ -227,7 +227,7 @@ def table(runs: Runs) -> str:
     totals = []
     for seed in sorted({seed for preset, split, seed in runs if split == "official"}):
         ours = [runs.get((f"best/{row.preset}", "official", seed)) for row in ROWS]
-        if all(ours):
+        if all(ours) and not any(on_gpu(run) for run in ours):
             minutes = sum(float(run["wall_seconds"] or "nan") for run in ours) / 60
             total = f"{minutes:.1f} minutes" if np.isfinite(minutes) else "not known, since some were resumed,"
             totals.append(f"{total} with seed {seed}")
@@ -249,16 +249,23 @@ def table(runs: Runs) -> str:
     return "\n".join(lines) + "\n"
 
 
+def on_gpu(run: dict[str, str]) -> bool:
+    """Rows of before there was such a column are of CPUs."""
+    return run.get("device") == "cuda"
+
+
 def _lines(name: str, runs: list[dict[str, str]]) -> list[str]:
     if not runs:
         return []
-    minutes = [(float(run["training_seconds"]) + float(run["feature_seconds"] or 0)) / 60 for run in runs]
-    waits = [float(run["seconds_to_report"]) for run in runs if run["seconds_to_report"]]
+    timed = [run for run in runs if not on_gpu(run)] or runs
+    minutes = [(float(run["training_seconds"]) + float(run["feature_seconds"] or 0)) / 60 for run in timed]
+    waits = [float(run["seconds_to_report"]) for run in timed if run["seconds_to_report"]]
     cells = [spread([float(run[figure]) for run in runs]) for figure in FIGURES]
     wait = f"{np.median(waits):.0f}" if waits else "never"
-    name += ", on a GPU" if any(run.get("device") == "cuda" for run in runs) else ""
-    if 0 < len(waits) < len(runs):
-        wait += f" ({len(waits)} of {len(runs)})"
+    if any(on_gpu(run) for run in runs):
+        name += ", on a GPU" if timed is runs else ", partly on a GPU"
+    if 0 < len(waits) < len(timed):
+        wait += f" ({len(waits)} of {len(timed)})"
     return [f"| | {name} | " + " | ".join((*cells, f"{np.median(minutes):.1f}", wait, str(len(runs)))) + " |"]
 
 

@@ -155,6 +155,10 @@ def test_the_table_has_means_and_deviations(scripts):
     assert lines[-1] == "Machine: abacus, 2 threads, float32." and not [text for text in lines if "views" in text]
     runs["best/fruits_mlp", "arcs", 0] |= {"views": "6", "single_view": "0.9400", "device": "cuda"}
     assert "| | ours, arcs, on a GPU | 0.9500 | " in reproduce.table(runs)
+    runs["best/fruits_mlp", "official", 1] |= {"device": "cuda", "training_seconds": "1", "seconds_to_report": "1"}
+    (mixed,) = (text for text in reproduce.table(runs).splitlines() if "partly on a GPU" in text)
+    assert mixed.startswith("| | ours, partly on a GPU | 0.9800 ± 0.0100 | ")
+    assert mixed.endswith(" | 1.0 | 12 (1 of 2) | 3 |"), "a GPU's seconds are not among a CPU's"
     assert (
         "Fruits, MLP on pixels, arcs: ours averages 6 views of each test image; with one, accuracy 0.9400."
         in reproduce.table(runs).splitlines()
@@ -182,6 +186,8 @@ def test_the_ten_of_ours_are_added_up(scripts):
     runs["best/fruits_mlp", "official", 0]["wall_seconds"] = ""
     assert "from start to end: not known, since some were resumed, with seed 0, 16.0 minutes" in reproduce.table(runs)
     del runs["best/fruits_mlp", "official", 0], runs["best/fruits_mlp", "official", 2]
+    assert "from start to end" not in reproduce.table(runs)
+    runs = {(f"best/{row.preset}", "official", 0): line("0.9", device="cuda") for row in reproduce.ROWS}
     assert "from start to end" not in reproduce.table(runs)
 
 

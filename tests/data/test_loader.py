@@ -44,12 +44,10 @@ def test_a_grey_image_becomes_three_channels_each_normalised_by_its_own_numbers(
 
 
 def test_a_device_named_with_its_number_is_the_one_named_without():
-    """`cuda` and `cuda:0` compare as different, as `cpu` and `cpu:0` do, and every run on a GPU failed by it."""
+    """`cuda` and `cuda:0` compare as different, as `cpu` and `cpu:0` do: every run on a GPU failed because of it."""
     split = image_split(np.random.default_rng(0).integers(0, 256, (7, 1, 8, 8), np.uint8), np.arange(7) % 3)
-    batches = [
-        next(
-            iter(Loader(split, Preprocess(8, (0.5,), (0.5,)), batch_size=4, device=torch.device(*name), seed=0).epoch())
-        )
-        for name in (("cpu",), ("cpu", 0))
-    ]
-    assert torch.equal(batches[0][0], batches[1][0]) and torch.equal(batches[0][1], batches[1][1])
+    plain, numbered = (
+        Loader(split, Preprocess(8, (0.5,), (0.5,)), batch_size=4, device=torch.device(name), seed=0).first(4)
+        for name in ("cpu", "cpu:0")
+    )
+    assert torch.equal(plain[0], numbered[0]) and torch.equal(plain[1], numbered[1])

@@ -164,7 +164,7 @@ class Loader:
         return self.augment.apply(images, {k: {p: v[samples] for p, v in o.items()} for k, o in parameters.items()})
 
     def _gather(self, rows: torch.Tensor) -> torch.Tensor:
-        # `cuda` and `cuda:0` are the same place and compare as different ones.
+        # They lie here or on the CPU; `cuda` and `cuda:0` compare as different devices.
         if self.images.device.type == self.device.type:
             return self.images.index_select(0, rows)
         return self.images.index_select(0, rows.cpu()).pin_memory().to(self.device, non_blocking=True)
