@@ -5,7 +5,8 @@
 The backbone stays still and its features of the unaugmented images are computed once; a new head of 141 classes is
 then trained on them by the report's SGD, batches of 100, without its plateau or early stopping. Features are taken as
 they are, and larger: multiply the gains and biases of the last norms of the last two blocks (and of the shortcut's) by
-a factor, and the features grow by it and are otherwise the same. The backbone's norms use their running statistics,
+a factor, the running mean and variance of the last block's first norm to match, and the features grow by it and are
+otherwise the same. The backbone's norms use their running statistics,
 those of CIFAR-10. Prints a Markdown table and writes docs/results/head_rate.csv. The data sets are read from
 SEEDBED_DATA, as by any run.
 """
@@ -28,7 +29,7 @@ from seedbed.types import Split
 
 ROOT = Path(__file__).parents[1]
 CONF, TABLE = ROOT / "conf", ROOT / "docs" / "results" / "head_rate.csv"
-COLUMNS = ("features", "scale", "rate", "epochs", "train_accuracy", "test_accuracy", "device")
+COLUMNS = ("features", "scale", "rate", "epochs", "train_accuracy", "test_accuracy", "device", "precision")
 PRESET = "experiment=original/fruits_resnet18"
 EPOCHS = 50
 # name, factor of the features, factor of the rate, factor of the epochs
@@ -71,7 +72,7 @@ def main() -> None:
         epochs = round(EPOCHS * longer)
         head = trained(settings, *(train[0] * scale, train[1]), len(data.classes), rate, epochs)
         ends = [f"{accuracy(head, x * scale, y):.4f}" for x, y in (train, test)]
-        rows.append((name, scale, rate, epochs, *ends, on.torch.type))
+        rows.append((name, scale, rate, epochs, *ends, on.torch.type, on.precision))
         print(f"| {name} | {epochs} | {' | '.join(ends)} |", flush=True)
     with TABLE.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])

@@ -33,8 +33,8 @@ def test_the_first_losses_agree_with_the_cpus(model):
     from seedbed.engine.loop import State, fit
 
     class Doubles(Loader):
-        """Float64 batches. In float32 batch norm makes so much of rounding that two runs of one CPU differ by the
-        third step. What stays float32 here, resizing and the loss, makes CPU and GPU differ after the fifth."""
+        """Float64 batches. In float32 batch norm makes so much of rounding that weights off by 1e-7 give other losses
+        by the third step. What stays float32 here, resizing and the loss, makes CPU and GPU differ after the fifth."""
 
         def epoch(self, *place):
             for x, y in super().epoch(*place):
