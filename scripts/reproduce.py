@@ -250,7 +250,6 @@ def table(runs: Runs) -> str:
 
 
 def on_gpu(run: dict[str, str]) -> bool:
-    """Rows of before there was such a column are of CPUs."""
     return run.get("device") == "cuda"
 
 
