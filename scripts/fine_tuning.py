@@ -22,6 +22,7 @@ import numpy as np
 from kept_runs import complete
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from table_of_runs import spread, write_table
 
 from seedbed.results.plots import save
 
@@ -35,17 +36,8 @@ DATA = {
 BEGINS = {"fine-tuned": ("", "#d1662f"), "from scratch": (" model.pretrained=none optimizer.lr=0.1", "#3b6fb6")}
 EPOCHS, SEEDS = (1, 2, 4), (0, 1, 2)
 COLUMNS = (
-    "data",
-    "begins",
-    "epochs",
-    "seed",
-    "val_accuracy",
-    "test_accuracy",
-    "test_f1",
-    "seconds",
-    "device",
-    "command",
-)
+    "data", "begins", "epochs", "seed", "val_accuracy", "test_accuracy", "test_f1", "seconds", "device", "command",
+)  # fmt: skip
 Runs = list[dict[str, str]]
 
 
@@ -57,7 +49,7 @@ def main() -> None:
         for (data, (_, preset)), begins, epochs, seed in itertools.product(DATA.items(), BEGINS, EPOCHS, SEEDS):
             words = f"{preset} {BUDGET}{BEGINS[begins][0]} train.epochs={epochs} seed={seed}"
             rows.append({"data": data, "begins": begins, "seed": seed, **facts(words)})
-        write(rows)
+        write_table(FOLDER / "runs.csv", COLUMNS, rows)
     with (FOLDER / "runs.csv").open() as file:
         runs = list(csv.DictReader(file))
     print(table(runs))
@@ -80,16 +72,6 @@ def facts(words: str) -> dict[str, str | int]:
     }
 
 
-def write(rows: list[dict[str, str | int]]) -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    unfinished = FOLDER / "runs.tmp"
-    with unfinished.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(FOLDER / "runs.csv")
-
-
 def figures(runs: Runs, data: str, begins: str, epochs: int, which: str) -> np.ndarray:
     """One figure of each seed."""
     key = (data, begins, str(epochs))
@@ -104,7 +86,7 @@ def table(runs: Runs) -> str:
     lines = ["| | epochs | begins | validation | test |", "| --- | ---: | --- | ---: | ---: |"]
     for (data, (name, _)), epochs, begins in itertools.product(DATA.items(), EPOCHS, BEGINS):
         of_seeds = (figures(runs, data, begins, epochs, which) for which in ("val_accuracy", "test_accuracy"))
-        cells = " | ".join(f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in of_seeds)
+        cells = " | ".join(spread(values) for values in of_seeds)
         lines.append(f"| {name} | {epochs} | {begins} | {cells} |")
     return "\n".join(lines) + "\n"
 
@@ -120,18 +102,11 @@ def draw(runs: Runs) -> None:
             means = [values.mean() for values in errors]
             axes.plot(EPOCHS, means, color=colour, label=begins)
             axes.annotate(
-                f"{means[-1]:.2%}",
-                (EPOCHS[-1], means[-1]),
-                (8, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-            )
-        axes.set(
-            title=f"{name}, subset of 15,000",
-            xlabel="epochs, each point a run of its own",
-            ylabel="test error, three seeds",
-        )
+                f"{means[-1]:.2%}", (EPOCHS[-1], means[-1]), (8, 0),
+                textcoords="offset points", va="center", color=colour,
+            )  # fmt: skip
+        axes.set(title=f"{name}, subset of 15,000", xlabel="epochs, each point a run of its own")
+        axes.set_ylabel("test error, three seeds")
         axes.set_yscale("log")
         limits = axes.get_ylim()
         axes.set_yticks([0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5], minor=False)

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from kept_runs import complete, history, wall_seconds
+from table_of_runs import spread, write_table
 
 ROOT = Path(__file__).parents[1]
 FOLDER, PRESETS = ROOT / "docs" / "results", ROOT / "conf" / "experiment"
@@ -174,14 +175,8 @@ def _parsed(text: str) -> Runs:
 
 def write(runs: Runs) -> None:
     order = {f"{kind}/{row.preset}": n for n, (kind, row) in enumerate(itertools.product(("original", "best"), ROWS))}
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    unfinished = FOLDER / "runs.tmp"
-    with unfinished.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for key in sorted(runs, key=lambda key: (order[key[0]], key[1] == "arcs", key[2])):
-            writer.writerow({**dict(zip(KEY, key, strict=True)), **runs[key]})
-    unfinished.replace(FOLDER / "runs.csv")
+    keys = sorted(runs, key=lambda key: (order[key[0]], key[1] == "arcs", key[2]))
+    write_table(FOLDER / "runs.csv", COLUMNS, ({**dict(zip(KEY, key, strict=True)), **runs[key]} for key in keys))
 
 
 def beside(preset: str, split: str, seed: int, accuracy: str, committed: Runs) -> str:
@@ -195,13 +190,6 @@ def beside(preset: str, split: str, seed: int, accuracy: str, committed: Runs) -
         return text
     away = abs(float(accuracy) - np.mean(before)) / max(np.std(before, ddof=1), 1e-4)
     return f"{text}; {'within' if away <= 2 else 'NOT within'} two standard deviations ({away:.1f})"
-
-
-def spread(values: list[float], digits: int = 4) -> str:
-    """Mean ± sample standard deviation, or the one value."""
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def table(runs: Runs) -> str:

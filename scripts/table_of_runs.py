@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from kept_runs import complete, digest, history
 
 COLUMNS = ("step", "val_accuracy", "test_accuracy", "test_f1", "epochs", "seconds", "command", "digest")
@@ -41,14 +43,26 @@ def fill(path: Path, rows: list[Row]) -> list[dict[str, str]]:
             done[row.command] = {"command": row.command, "digest": digest(row.words), **run(row.words)}
         done[row.command]["step"] = ("- " if row.aside else "") + row.step
         kept = [done[r.command] for r in rows if r.command in done]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        with unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
-        unfinished.replace(path)
+        write_table(path, COLUMNS, kept)
     return [done[row.command] for row in rows]
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """A CSV, whole at every moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    unfinished.replace(path)
+
+
+def spread(values: Sequence[float], digits: int = 4) -> str:
+    """Mean ± sample standard deviation, or the one value."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
 
 
 def run(words: str) -> dict[str, str]:
