@@ -36,7 +36,7 @@ KEY = ("preset", "split", "seed")
 FIGURES = ("accuracy", "f1", "recall", "precision")
 COLUMNS = (
     *KEY, *FIGURES, "views", "single_view", "val_accuracy", "best_epoch", "epochs", "feature_seconds",
-    "training_seconds", "wall_seconds", "seconds_to_report", "parameters", "precision_used", "device", "cpu",
+    "training_seconds", "wall_seconds", "seconds_to_report", "parameters", "precision_used", "device", "machine",
     "threads", "commit", "date",
 )  # fmt: skip
 
@@ -144,7 +144,7 @@ def facts(folder: Path, preset: str) -> dict[str, str]:
         "parameters": str(result["parameters"]),
         "precision_used": environment["precision"],
         "device": environment["device"].partition(":")[0],
-        "cpu": environment["gpu"] or environment["cpu"],
+        "machine": environment["gpu"] or environment["cpu"],
         "threads": str(environment["threads"]),
         "commit": (environment["git"] or {}).get("commit", "")[:10],
         "date": environment["started"][:10],
@@ -232,8 +232,8 @@ def table(runs: Runs) -> str:
                 single = spread([float(run["single_view"]) for run in own])
                 number = " or ".join(views)
                 lines += ["", f"{title}: ours averages {number} views of each test image; with one, accuracy {single}."]
-    used = sorted({(run["cpu"], run["threads"], run["precision_used"]) for run in runs.values()})
-    lines += ["", *(f"Machine: {cpu}, {threads} threads, {precision}." for cpu, threads, precision in used)]
+    used = sorted({(run["machine"], run["threads"], run["precision_used"]) for run in runs.values()})
+    lines += ["", *(f"Machine: {machine}, {threads} threads, {precision}." for machine, threads, precision in used)]
     return "\n".join(lines) + "\n"
 
 

@@ -130,7 +130,7 @@ def test_a_run_that_fails_ends_the_script(scripts):
 def line(accuracy: str, **changed: str) -> dict[str, str]:
     return {
         "accuracy": accuracy, "f1": accuracy, "recall": accuracy, "precision": accuracy, "training_seconds": "60",
-        "feature_seconds": "", "wall_seconds": "90", "seconds_to_report": "12", "cpu": "abacus", "threads": "2",
+        "feature_seconds": "", "wall_seconds": "90", "seconds_to_report": "12", "machine": "abacus", "threads": "2",
         "precision_used": "float32", **changed,
     }  # fmt: skip
 
