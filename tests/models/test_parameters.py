@@ -37,6 +37,17 @@ def test_convnet(channels, classes, shared, parameters, order):
     assert count(model) == parameters
 
 
+def test_the_count_of_the_report_itself_has_one_more_layer_in_the_classifier():
+    assert count(ConvNet((3, 28, 28), 141, share_blocks=True, head_widths=[1024, 256])) == 10_173_181
+
+
+def test_the_classifier_without_hidden_layers_is_one_layer():
+    model = ConvNet((1, 28, 28), 10, base_depth=4, expansion=2, head_widths=[])
+    assert [(layer.in_features, layer.out_features) for layer in model.classifier] == [(64, 10)]
+    with pytest.raises(UserError, match=r"model\.head_widths: expected positive numbers, got \[0\]"):
+        ConvNet((1, 28, 28), 10, head_widths=[0])
+
+
 @pytest.mark.parametrize(("kernel", "stride", "side"), [(7, 2, 14), (3, 1, 28), (5, 2, 14), (1, 3, 10)])
 def test_the_stem_keeps_the_side_but_for_its_stride(kernel, stride, side):
     model = ConvNet((1, 28, 28), 10, base_depth=4, expansion=2, stem_kernel=kernel, stem_stride=stride)

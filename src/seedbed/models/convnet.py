@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, pairwise
 from typing import Literal
 
 import torch
@@ -75,7 +76,8 @@ class ConvNet(nn.Module):
         blocks: bottlenecks a stage.
         share_blocks: one bottleneck a stage, repeated with shared weights.
         norm_order: batch norm before the ReLU, or the report's ReLU before the norm.
-        dropout: probability, between the classifier's two layers.
+        dropout: probability, between the classifier's layers.
+        head_widths: outputs of each of the classifier's layers but the last; None: d2, one layer.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class ConvNet(nn.Module):
         share_blocks: bool = False,
         norm_order: NormOrder = "norm_relu",
         dropout: float = 0.3,
+        head_widths: Sequence[int] | None = None,
     ):
         super().__init__()
         if len(input_shape) != 3:
@@ -100,6 +103,8 @@ class ConvNet(nn.Module):
             raise UserError(f"model.stem_kernel: expected an odd number >= 1, got {stem_kernel}")
         if not 0 <= dropout < 1:
             raise UserError(f"model.dropout: expected a probability below 1, got {dropout}")
+        if head_widths is not None and any(width < 1 for width in head_widths):
+            raise UserError(f"model.head_widths: expected positive numbers, got {list(head_widths)}")
         depth = [base_depth * expansion**k for k in range(5)]
         layers: list[nn.Module] = [
             Conv2d(input_shape[0], depth[0], stem_kernel, stride=stem_stride, padding=stem_kernel // 2, bias=False),
@@ -114,9 +119,9 @@ class ConvNet(nn.Module):
                 *activated(wider, norm_order),
             ]
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Linear(depth[4], depth[2]), nn.Dropout(dropout), nn.Linear(depth[2], classes)
-        )
+        widths = [depth[4], *(depth[2:3] if head_widths is None else head_widths)]
+        hidden = [(nn.Linear(n, m), nn.Dropout(dropout)) for n, m in pairwise(widths)]
+        self.classifier = nn.Sequential(*chain.from_iterable(hidden), nn.Linear(widths[-1], classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> logits `[B, classes]`."""
