@@ -2,10 +2,11 @@
 
     python scripts/ablation.py                     every pipeline
     python scripts/ablation.py fruits_convnet      one
+    python scripts/ablation.py readings            what else the report may mean, in whole runs
     python scripts/ablation.py page                the Markdown tables of what docs/results/ holds
 
-Within a table all runs have as many images and epochs. Finished runs are kept under outputs/kept; a killed table goes
-on where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
+Within a table, but for `readings`, all runs have as many images and epochs. Finished runs are kept under outputs/kept;
+a killed table goes on where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ def rows(base: str, budget: str, *changes: tuple[str, str], first: str = "the re
     return [Row(first, f"{base} {budget}")] + [
         Row(step, f"{base} {words} {budget}", aside=True) for step, words in changes
     ]
+
+
+def whole(preset: str, title: str, *changes: tuple[str, str]) -> list[Row]:
+    """Whole runs of an original/ preset, as scripts/reproduce.sh makes it and with other readings of the report."""
+    base = f"experiment=original/{preset}"
+    return [Row(title, f"{base} seed=0")] + [Row(step, f"{base} {words}", aside=True) for step, words in changes]
 
 
 def with_best(preset: str, budget: str, table: list[Row]) -> list[Row]:
@@ -100,6 +107,38 @@ TABLES = {
         *PRETRAINING,
         first="the backbone's recipe",
     ),
+    "readings": [
+        *whole(
+            "fashion_mnist_features",
+            "Fashion-MNIST, features",
+            ("batches of 200, as its Fruits-360 row has them", "train.batch_size=200"),
+            ("plateau's factor 0.3, as its Fruits-360 row has it", "scheduler.factor=0.3"),
+            ("150 words after the first selection, not 300", "features.selection.sizes=[150,64]"),
+            ("750 words", "features.selection.sizes=[750,64]"),
+            ("forests of 10 trees, not 100", "features.selection.trees=10"),
+        ),
+        *whole(
+            "fashion_mnist_convnet_not_augmented",
+            "Fashion-MNIST, convnet, not augmented",
+            ("Normalize read literally", "model.normalize_training=false"),
+            ("early stopping and the weights by the validation loss", "train.monitor=val_loss"),
+        ),
+        *whole(
+            "fruits_convnet_augmented",
+            "Fruits-360, convnet, augmented",
+            ("as many parameters as it counts: a layer more in the classifier", "model.head_widths=[1024,256]"),
+        ),
+        *whole(
+            "fashion_mnist_resnet18",
+            "Fashion-MNIST, ResNet-18",
+            ("learning rate 1e-2, ten epochs", "optimizer.lr=1e-2 train.epochs=10"),
+        ),
+        *whole(
+            "fruits_resnet18",
+            "Fruits-360, ResNet-18",
+            ("learning rate 1e-2, 15 epochs", "optimizer.lr=1e-2 train.epochs=15"),
+        ),
+    ],
 }
 
 
