@@ -50,6 +50,7 @@ MLP = (
 CONVNET = (
     ("not augmented", "augment=none"),
     ("not augmented, Normalize read literally", "augment=none model.normalize_training=false"),
+    ("not augmented, nothing normalised", "augment=none model.mean=0 model.std=1"),
     ("no rotation", "augment=flip_crop"),
     ("blocks of their own", "model.share_blocks=false"),
     ("norm before ReLU", "model.norm_order=norm_relu"),
@@ -57,6 +58,7 @@ CONVNET = (
     ("one cycle up to 1e-3", f"{ONE_CYCLE} optimizer.lr=1e-3"),
     ("a 3x3 stem of stride 1", "model.stem_kernel=3 model.stem_stride=1"),
     ("half the width", "model.base_depth=8"),
+    ("a layer more in the classifier", "model.head_widths=[1024,256]"),
 )
 FASTER = "optimizer.lr=1e-2 optimizer.momentum=0.9"
 RESNET = (
@@ -111,6 +113,10 @@ TABLES = {
         *whole(
             "fashion_mnist_features",
             "Fashion-MNIST, features",
+            *(
+                (f"ORB's margin {pixels} pixels, not 3", f"features.words.hog.descriptor.edge={pixels}")
+                for pixels in (4, 5, 6, 7, 8)
+            ),
             ("batches of 200, as its Fruits-360 row has them", "train.batch_size=200"),
             ("plateau's factor 0.3, as its Fruits-360 row has it", "scheduler.factor=0.3"),
             ("150 words after the first selection, not 300", "features.selection.sizes=[150,64]"),
@@ -126,6 +132,7 @@ TABLES = {
         *whole(
             "fruits_convnet_augmented",
             "Fruits-360, convnet, augmented",
+            FRAGMENTS,
             ("as many parameters as it counts: a layer more in the classifier", "model.head_widths=[1024,256]"),
         ),
         *whole(

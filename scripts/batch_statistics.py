@@ -1,0 +1,86 @@
+"""What the report's convnets give on Fruits-360 if they are tested as they train: a mistake easily made.
+
+    python scripts/batch_statistics.py
+
+Its stages repeat one block, so that a norm sees the activations of two depths and its running statistics are of both.
+Tested here with those; with the statistics of each batch of 100 test images, in random order; so and with dropout,
+which is what a model gives that was not put into evaluation mode; and with the statistics of batches in the order of
+the classes, as a loader gives them that does not shuffle. Prints a Markdown table and writes
+docs/results/batch_statistics.csv. The runs are found under outputs/kept, or made; the data sets are read from
+SEEDBED_DATA, as by any run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from kept_runs import complete
+from omegaconf import OmegaConf
+from table_of_runs import write_table
+from torch import nn
+
+from seedbed import build, config, randomness
+from seedbed.data.loader import Loader
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "docs" / "results" / "batch_statistics.csv"
+RUNS = (
+    ("augmented", "experiment=original/fruits_convnet_augmented seed=0"),
+    (
+        "augmented, as many parameters as the report counts",
+        "experiment=original/fruits_convnet_augmented model.head_widths=[1024,256]",
+    ),
+    ("not augmented", "experiment=original/fruits_convnet_not_augmented seed=0"),
+)
+# name, layers that stay in training mode, whether the test images are shuffled
+TESTS = (
+    ("running statistics", (), True),
+    ("batch statistics", (nn.BatchNorm2d,), True),
+    ("batch statistics and dropout", (nn.BatchNorm2d, nn.Dropout), True),
+    ("batch statistics, in order of classes", (nn.BatchNorm2d,), False),
+)
+
+
+def main() -> None:
+    names = [name for name, _, _ in TESTS]
+    print("| | " + " | ".join(names) + " |\n| --- |" + " ---: |" * len(names))
+    rows = []
+    for title, words in RUNS:
+        accuracies = [f"{accuracy:.4f}" for accuracy in tested(words)]
+        print(f"| {title} | {' | '.join(accuracies)} |", flush=True)
+        rows.append({"run": title, **dict(zip(names, accuracies, strict=True)), "command": f"python -m run {words}"})
+    write_table(TABLE, ("run", *names, "command"), rows)
+
+
+def tested(words: str) -> list[float]:
+    """Test accuracies of the finished run of these words, one for each of `TESTS`."""
+    weights = complete(words) / "best.safetensors"
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        composed = compose("config", [*words.split(), f"model.pretrained={weights.resolve()}"])
+    settings = config.check(OmegaConf.to_container(composed, resolve=True))
+    data = build.load_data(settings)
+    preprocess = build.make_preprocess(settings, data)
+    model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
+    build.prepare_tuning(settings, model, preprocess, begins=True)
+    kept, accuracies = {key: value.clone() for key, value in model.state_dict().items()}, []
+    for _, training, shuffled in TESTS:
+        model.load_state_dict(kept)
+        model.eval()
+        for layer in model.modules():
+            if isinstance(layer, training):
+                layer.train()
+        randomness.seed_torch(settings.root.seed, 0, randomness.DROPOUT)
+        loader = Loader(
+            data.test, preprocess, batch_size=settings.train.batch_size, device=on.torch,
+            channels_last=on.channels_last, seed=settings.root.seed if shuffled else None,
+        )  # fmt: skip
+        with torch.no_grad(), on.autocast():
+            right = [(model(x).argmax(1) == y).float() for x, y in loader.epoch()]
+        accuracies.append(torch.cat(right).mean().item())
+    return accuracies
+
+
+if __name__ == "__main__":
+    main()
