@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from seedbed import config
 
 ROOT = Path(__file__).parents[1]
 
@@ -239,6 +243,15 @@ def test_a_table_of_runs_runs_what_it_lacks_and_keeps_the_order_asked_for(script
     settings["a=1"] = "56ef"
     fill(path, [first, other])
     assert asked == ["a=2", "a=1", "a=1"], "a row whose preset has changed is run again"
+
+
+def test_every_command_of_the_ablations_is_a_configuration(scripts):
+    import ablation
+
+    commands = {row.words for table in ablation.TABLES.values() for row in table}
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for words in commands:
+            config.check(OmegaConf.to_container(compose("config", words.split()), resolve=True))
 
 
 def test_a_run_of_many_words_has_a_name_that_file_systems_take(scripts, monkeypatch):
