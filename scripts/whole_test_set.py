@@ -1,0 +1,83 @@
+"""What the report's settings would have on the whole test set of Fruits-360, whose classes differ in size.
+
+    python scripts/whole_test_set.py
+
+Our part of it has 68 test and 204 training images of nearly every class. Here the recall of each class counts as
+often as the whole release (2024.08.04.0) has test images of it, 47 to 328: docs/results/fruits_test_sizes.csv. Since
+a network also learns which classes are large, the features are trained once more on classes of unequal sizes: as many
+images of each as we have, times its share of the largest one's. Prints a Markdown table and writes
+docs/results/whole_test_set.csv. The runs are found under outputs/kept, or made; the data set is read from SEEDBED_DATA.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from kept_runs import KEPT, complete
+from table_of_runs import write_table
+
+FOLDER = Path(__file__).parents[1] / "docs" / "results"
+UNEQUAL = KEPT.parent / "fruits_of_unequal_classes.zip"
+COLUMNS = ("run", "mean_recall", "by_size", "command")
+RUNS = (
+    ("features", "experiment=original/fruits_features seed=0"),
+    # As many steps as with our 25,737 images.
+    ("features, of unequal classes", f"experiment=original/fruits_features dataset.root={UNEQUAL} train.epochs=195"),
+    ("MLP on pixels", "experiment=original/fruits_mlp seed=0"),
+    ("convnet, augmented", "experiment=original/fruits_convnet_augmented seed=0"),
+    (
+        "convnet, augmented, as many parameters as the report counts",
+        "experiment=original/fruits_convnet_augmented model.head_widths=[1024,256]",
+    ),
+    ("convnet, not augmented", "experiment=original/fruits_convnet_not_augmented seed=0"),
+)
+
+
+def main() -> None:
+    sizes = {row["class"]: int(row["images"]) for row in table(FOLDER / "fruits_test_sizes.csv")}
+    if not UNEQUAL.is_file():
+        write_unequal(Path(os.environ.get("SEEDBED_DATA", "data")) / "fruits-360.zip", sizes)
+    print("| | mean recall | by size |\n| --- | ---: | ---: |")
+    rows = []
+    for title, words in RUNS:
+        recalls = {row["class"]: float(row["recall"]) for row in table(complete(words) / "per_class.csv")}
+        weights = [sizes[name] for name in recalls]
+        figures = [f"{np.average([*recalls.values()], weights=w):.4f}" for w in (None, weights)]
+        print(f"| {title} | {' | '.join(figures)} |", flush=True)
+        rows.append(dict(zip(COLUMNS, (title, *figures, f"python -m run {words}"), strict=True)))
+        write_table(FOLDER / "whole_test_set.csv", COLUMNS, rows)
+
+
+def write_unequal(source: Path, sizes: dict[str, int]) -> None:
+    """The data set with all its test images, but with training images of each class in proportion to `sizes`."""
+    UNEQUAL.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = UNEQUAL.with_suffix(".tmp")
+    with zipfile.ZipFile(source) as whole, zipfile.ZipFile(unfinished, "w") as copy:
+        training = defaultdict(list)
+        for name in whole.namelist():
+            parts = name.split("/")
+            if "Training" in parts and not name.endswith("/"):
+                training[parts[-2]].append(name)
+            else:
+                copy.writestr(name, whole.read(name))
+        most = max(len(names) for names in training.values())
+        for label, names in training.items():
+            number = min(len(names), round(most * sizes[label] / max(sizes.values())))
+            for position in range(number):
+                name = names[position * len(names) // number]
+                copy.writestr(name, whole.read(name))
+    unfinished.replace(UNEQUAL)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+if __name__ == "__main__":
+    main()
