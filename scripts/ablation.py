@@ -1,6 +1,6 @@
 """What moves the report's figures to ours, and what pretraining owes to its recipe: one change at a time.
 
-    python scripts/ablation.py                     every pipeline
+    python scripts/ablation.py                     all of them: a day
     python scripts/ablation.py fruits_convnet      one
     python scripts/ablation.py readings            what else the report may mean, in whole runs
     python scripts/ablation.py page                the Markdown tables of what docs/results/ holds

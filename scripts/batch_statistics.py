@@ -1,13 +1,13 @@
-"""What the report's convnets give on Fruits-360 if they are tested as they train: a mistake easily made.
+"""What the report's convnets give if they are tested as they train: a mistake easily made.
 
     python scripts/batch_statistics.py
 
 Its stages repeat one block, so that a norm sees the activations of two depths and its running statistics are of both.
 Tested here with those; with the statistics of each batch of 100 test images, in random order; so and with dropout,
-which is what a model gives that was not put into evaluation mode; and with the statistics of batches in the order of
-the classes, as a loader gives them that does not shuffle. Prints a Markdown table and writes
-docs/results/batch_statistics.csv. The runs are found under outputs/kept, or made; the data sets are read from
-SEEDBED_DATA, as by any run.
+which is what a model gives that was not put into evaluation mode; and with the statistics of batches that are not
+shuffled, which in Fruits-360 are of one class or two. The weights are those that validation chose by the running
+statistics. Prints a Markdown table and writes docs/results/batch_statistics.csv. The runs are found under outputs/kept,
+or made; the data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
@@ -27,19 +27,27 @@ from seedbed.data.loader import Loader
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "results" / "batch_statistics.csv"
 RUNS = (
-    ("augmented", "experiment=original/fruits_convnet_augmented seed=0"),
+    ("Fruits-360, augmented", "experiment=original/fruits_convnet_augmented seed=0"),
     (
-        "augmented, as many parameters as the report counts",
+        "Fruits-360, augmented, as many parameters as the report counts",
         "experiment=original/fruits_convnet_augmented model.head_widths=[1024,256]",
     ),
-    ("not augmented", "experiment=original/fruits_convnet_not_augmented seed=0"),
+    ("Fruits-360, not augmented", "experiment=original/fruits_convnet_not_augmented seed=0"),
+    (
+        "Fashion-MNIST, not augmented, early stopping and weights by the validation loss",
+        "experiment=original/fashion_mnist_convnet_not_augmented train.monitor=val_loss",
+    ),
+    (
+        "Fashion-MNIST, not augmented, Normalize read literally",
+        "experiment=original/fashion_mnist_convnet_not_augmented model.normalize_training=false",
+    ),
 )
 # name, layers that stay in training mode, whether the test images are shuffled
 TESTS = (
     ("running statistics", (), True),
     ("batch statistics", (nn.BatchNorm2d,), True),
     ("batch statistics and dropout", (nn.BatchNorm2d, nn.Dropout), True),
-    ("batch statistics, in order of classes", (nn.BatchNorm2d,), False),
+    ("batch statistics, not shuffled", (nn.BatchNorm2d,), False),
 )
 
 

@@ -101,7 +101,7 @@ def key_points() -> None:
         data = build.load_data(settings)
         images = np.concatenate([split.images[split.index[::4]] for split in (data.train, data.val, data.test)])
         for size in sorted({28, 64, stored}):
-            margins = sorted({OrbHog().edge_on(size), size // 3, OPENCVS_EDGE})
+            margins = sorted({OrbHog().edge_on(size), size // 4, size // 3, OPENCVS_EDGE})
             for margin, threshold in itertools.product(margins, (36, 25)):
                 described = OrbHog(threshold, size=size, edge=margin).describe(images)
                 points = described.counts * described.found
