@@ -132,7 +132,6 @@ TABLES = {
         *whole(
             "fruits_convnet_augmented",
             "Fruits-360, convnet, augmented",
-            FRAGMENTS,
             ("as many parameters as it counts: a layer more in the classifier", "model.head_widths=[1024,256]"),
         ),
         *whole(
