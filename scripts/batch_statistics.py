@@ -2,7 +2,7 @@
 
     python scripts/batch_statistics.py
 
-Its stages repeat one block, so that a norm sees the activations of two depths and its running statistics are of both.
+Their stages repeat one block, so that a norm sees the activations of two depths and its running statistics are of both.
 Tested here with those; with the statistics of each batch of 100 test images, in random order; so and with dropout,
 which is what a model gives that was not put into evaluation mode; and with the statistics of batches that are not
 shuffled, which in Fruits-360 are of one class or two. The weights are those that validation chose by the running
@@ -15,17 +15,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
+from composed import composed
 from kept_runs import complete
-from omegaconf import OmegaConf
 from table_of_runs import write_table
 from torch import nn
 
-from seedbed import build, config, randomness
+from seedbed import build, randomness
 from seedbed.data.loader import Loader
 
-ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "docs" / "results" / "batch_statistics.csv"
+TABLE = Path(__file__).parents[1] / "docs" / "results" / "batch_statistics.csv"
 RUNS = (
     ("Fruits-360, augmented", "experiment=original/fruits_convnet_augmented seed=0"),
     (
@@ -65,9 +63,7 @@ def main() -> None:
 def tested(words: str) -> list[float]:
     """Test accuracies of the finished run of these words, one for each of `TESTS`."""
     weights = complete(words) / "best.safetensors"
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        composed = compose("config", [*words.split(), f"model.pretrained={weights.resolve()}"])
-    settings = config.check(OmegaConf.to_container(composed, resolve=True))
+    settings = composed([*words.split(), f"model.pretrained={weights.resolve()}"])
     data = build.load_data(settings)
     preprocess = build.make_preprocess(settings, data)
     model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))

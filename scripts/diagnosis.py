@@ -16,17 +16,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from hydra import compose, initialize_config_dir
+from composed import composed
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 from table_of_runs import Row, fill, markdown
 
-from seedbed import build, config
+from seedbed import build
 from seedbed.features.orb import OPENCVS_EDGE, OrbHog
 from seedbed.results.plots import save
 
-ROOT = Path(__file__).parents[1]
-CONF, FOLDER = ROOT / "conf", ROOT / "docs" / "features"
+FOLDER = Path(__file__).parents[1] / "docs" / "features"
 LINE = "#3b6fb6"
 
 HOG = "features.words.hog"
@@ -96,9 +94,7 @@ def key_points() -> None:
     rows = []
     for name, stored in (("fashion_mnist", 28), ("fruits", 100)):
         words = [f"dataset={name}", f"dataset.image_size={stored}"]
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            settings = config.check(OmegaConf.to_container(compose("config", words), resolve=True))
-        data = build.load_data(settings)
+        data = build.load_data(composed(words))
         images = np.concatenate([split.images[split.index[::4]] for split in (data.train, data.val, data.test)])
         for size in sorted({28, 64, stored}):
             margins = sorted({OrbHog().edge_on(size), size // 4, size // 3, OPENCVS_EDGE})

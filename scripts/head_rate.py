@@ -17,18 +17,16 @@ import csv
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from composed import composed
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed import build, config, randomness
+from seedbed import build, randomness
 from seedbed.config import Settings
 from seedbed.data.loader import Loader
 from seedbed.types import Split
 
-ROOT = Path(__file__).parents[1]
-CONF, TABLE = ROOT / "conf", ROOT / "docs" / "results" / "head_rate.csv"
+TABLE = Path(__file__).parents[1] / "docs" / "results" / "head_rate.csv"
 COLUMNS = ("features", "scale", "rate", "epochs", "train_accuracy", "test_accuracy", "device", "precision")
 PRESET = "experiment=original/fruits_resnet18"
 EPOCHS = 50
@@ -43,8 +41,7 @@ ROWS = (
 
 
 def main() -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = config.check(OmegaConf.to_container(compose("config", [PRESET]), resolve=True))
+    settings = composed([PRESET])
     data = build.load_data(settings)
     randomness.seed_torch(settings.root.seed, 0, randomness.WEIGHTS)
     preprocess = build.make_preprocess(settings, data)

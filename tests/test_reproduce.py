@@ -6,13 +6,11 @@ import json
 import subprocess
 import sys
 import time
+import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-from seedbed import config
 
 ROOT = Path(__file__).parents[1]
 
@@ -252,11 +250,32 @@ def test_a_table_of_runs_runs_what_it_lacks_and_keeps_the_order_asked_for(script
 
 def test_every_command_of_the_ablations_is_a_configuration(scripts):
     import ablation
+    from composed import composed
 
-    commands = {row.words for table in ablation.TABLES.values() for row in table}
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for words in commands:
-            config.check(OmegaConf.to_container(compose("config", words.split()), resolve=True))
+    for words in {row.words for table in ablation.TABLES.values() for row in table}:
+        composed(words.split())
+
+
+def test_classes_of_unequal_sizes_are_in_proportion_and_tested_whole(scripts, monkeypatch, tmp_path):
+    import whole_test_set
+
+    source, names = tmp_path / "fruits-360.zip", [("Training", 8), ("Test", 3)]
+    with zipfile.ZipFile(source, "w") as archive:
+        for part, number in names:
+            for label in ("Fig 1", "Kiwi 1", "Plum 3"):
+                for frame in range(number):
+                    archive.writestr(f"fruits-360/{part}/{label}/{frame}_100.jpg", f"{part} {label} {frame}")
+    monkeypatch.setattr(whole_test_set, "UNEQUAL", tmp_path / "outputs" / "unequal.zip")
+    whole_test_set.write_unequal(source, {"Fig 1": 50, "Kiwi 1": 100, "Plum 3": 25})
+    with zipfile.ZipFile(tmp_path / "outputs" / "unequal.zip") as archive:
+        parts = Counter(tuple(name.split("/")[1:3]) for name in archive.namelist())
+        assert archive.read("fruits-360/Training/Plum 3/4_100.jpg") == b"Training Plum 3 4"
+    assert {label: n for (part, label), n in parts.items() if part == "Training"} == {
+        "Fig 1": 4,
+        "Kiwi 1": 8,
+        "Plum 3": 2,
+    }
+    assert {n for (part, _), n in parts.items() if part == "Test"} == {3}
 
 
 def test_a_run_of_many_words_has_a_name_that_file_systems_take(scripts, monkeypatch):
