@@ -62,6 +62,10 @@ MORE = [
     ("+augment.mix._target_=seedbed.data.augment.HorizontalFlip", ("augment.mix: HorizontalFlip does not mix",)),
     ("+augment.steps.mix._target_=seedbed.data.mix.CutMix", ("augment.steps.mix: CutMix is no step",)),
     ("+augment.mix={_target_:seedbed.data.mix.CutMix,p:1.5}", ("augment.mix: CutMix's p must lie", "1.5")),
+    (
+        "experiment=original/fashion_mnist_mlp scheduler=none",
+        ("scheduler: has no _target_", "with scheduler=none delete", "~scheduler.patience ~scheduler.factor"),
+    ),
     ("model=3", ("model",)),
     ("device.name=gpu", ("device.name: expected auto or cpu or cuda", "'gpu'")),
     *RANGES,
@@ -84,7 +88,7 @@ def test_a_mistake_is_one_message(seedbed, tmp_path, word, names):
 
 @pytest.mark.parametrize(("word", "names"), MORE, ids=[word for word, _ in MORE])
 def test_another_mistake_is_one_message(door, tmp_path, word, names):
-    refused(door.into(tmp_path), tmp_path, "dataset=digits", word, names=names)
+    refused(door.into(tmp_path), tmp_path, "dataset=digits", *word.split(), names=names)
 
 
 def test_a_misspelt_keyword_of_a_class_that_is_not_ours(seedbed, tmp_path):

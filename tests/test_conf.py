@@ -104,6 +104,11 @@ def test_every_optimizer_takes_a_step_under_every_schedule(optimizer, scheduler)
     assert (schedule is None) == (scheduler == "none")
 
 
+def test_a_preset_s_schedule_can_be_taken_away():
+    words = "experiment=original/fashion_mnist_mlp scheduler=none ~scheduler.patience ~scheduler.factor"
+    assert config.check(composed(*words.split())).scheduler_node is None
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -125,6 +125,8 @@ SUPPLIED = {
     "optimizer": ("params",),
     "scheduler": ("optimizer", "total_steps"),
 }
+# Groups that a run may have none of.
+OPTIONAL = ("features", "scheduler")
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 
 
@@ -153,10 +155,11 @@ def check(config: Mapping[str, Any]) -> Settings:
         settings[group] = _scalars(schema, {k: v for k, v in node.items() if k in own}, f"{group}.")
         settings[f"{group}_node"] = {k: v for k, v in node.items() if k not in own}
     for group in ("features", "augment", "optimizer", "scheduler"):
-        settings[f"{group}_node"] = config[group]
+        # Where a preset sets keys of a group that is then none, and these are deleted, an empty one is left.
+        settings[f"{group}_node"] = (config[group] or None) if group in OPTIONAL else config[group]
     for group, supplied in SUPPLIED.items():
         node = settings[f"{group}_node"]
-        if node is None and group in ("features", "scheduler"):
+        if node is None and group in OPTIONAL:
             continue
         _check_node(node, group, supplied, needs_target=True)
     return Settings(**settings)
@@ -200,7 +203,11 @@ def _check_node(node: Any, path: str, supplied: Sequence[str] = (), needs_target
             raise UserError(f"{path}.{key}: no such key{nearest(key, HYDRA_KEYS)}")
     if "_target_" not in node:
         if needs_target:
-            raise UserError(f"{path}: has no _target_; give the class or function to build, as module.Name")
+            none = f"; with {path}=none delete what is left of it: " + " ".join(f"~{path}.{key}" for key in node)
+            raise UserError(
+                f"{path}: has no _target_; give the class or function to build, as module.Name"
+                + (none if path in OPTIONAL else "")
+            )
         for key, value in node.items():
             _check_node(value, f"{path}.{key}")
         return
