@@ -2,8 +2,8 @@
 
 A step does not touch pixels: it says, for every pixel of its output, which pixel of its input belongs there. The
 chain asks its steps from last to first, and so knows for each output pixel its place in the stored image; one
-gather then moves the pixels. Parameters are drawn for all samples of an epoch at once and indexed by sample, so the
-same (seed, epoch, sample) gives the same pixels in whatever batch.
+gather then moves the pixels. A policy, which does touch them, comes after that. Parameters are drawn for all samples
+of an epoch at once and indexed by sample, so the same (seed, epoch, sample) gives the same pixels in whatever batch.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import numpy as np
 import torch
 
 from seedbed.data.mix import Mix
+from seedbed.data.policy import Policy
 from seedbed.types import UserError
 
 Parameters = dict[str, np.ndarray]
+POLICY = "augment.policy"  # the name of its parameters beside those of the steps, which have none with a dot
 
 
 @dataclass
@@ -202,24 +204,28 @@ def reflect(places: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class Chain:
-    """Steps in order, by name, applied in one gather; and what mixes the images that come out.
+    """Steps in order, by name, applied in one gather; then a policy; and what mixes the images that come out.
 
     Args:
         steps: name -> step; none leaves images as they are.
-        mix: makes one image of two when the steps are done; the loader, which has both, applies it. None: nothing does.
+        mix: makes one image of two when all else is done; the loader, which has both, applies it. None: nothing does.
+        policy: changes the images that the steps give, each by itself. None: nothing does.
     """
 
-    def __init__(self, steps: Mapping[str, Step], mix: Mix | None = None):
+    def __init__(self, steps: Mapping[str, Step], mix: Mix | None = None, policy: Policy | None = None):
         for name, step in steps.items():
             if not hasattr(step, "pull"):
                 raise UserError(f"augment.steps.{name}: {type(step).__name__} is no step that moves pixels")
+        if policy is not None and (not hasattr(policy, "apply") or hasattr(policy, "pull")):
+            raise UserError(f"augment.policy: {type(policy).__name__} is no policy; steps belong under augment.steps")
         if mix is not None and not hasattr(mix, "apply"):
             raise UserError(f"augment.mix: {type(mix).__name__} does not mix images; steps belong under augment.steps")
         self.steps = dict(steps)
+        self.policy = policy
         self.mix = mix
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.mix)
+        return bool(self.steps or self.policy or self.mix)
 
     def sizes(self, size: int) -> list[int]:
         """Side of the images before each step, and after the last."""
@@ -229,24 +235,27 @@ class Chain:
         return sizes
 
     def draw(self, rng: np.random.Generator, n: int, size: int) -> dict[str, Parameters]:
-        """Parameters of all steps for the `n` samples of an epoch."""
-        return {
+        """Parameters of all steps and of the policy for the `n` samples of an epoch."""
+        drawn = {
             name: step.draw(rng, n, before)
             for (name, step), before in zip(self.steps.items(), self.sizes(size)[:-1], strict=True)
         }
+        return {**drawn, POLICY: self.policy.draw(rng, n)} if self.policy else drawn
 
     def apply(self, images: torch.Tensor, parameters: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
         """Augment a batch.
 
         Args:
-            images: `[B, C, S, S]`, any type.
+            images: `[B, C, S, S]`, any type that the policy takes.
             parameters: what `draw` gave, as tensors, the rows of this batch: `[B]` each.
 
         Returns:
             `[B, C, T, T]` of the same type; T is the last step's output size.
         """
-        if not self.steps:
-            return images
+        moved = self._move(images, parameters) if self.steps else images
+        return self.policy.apply(moved, parameters[POLICY]) if self.policy else moved
+
+    def _move(self, images: torch.Tensor, parameters: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
         batch, channels, size, _ = images.shape
         sizes = self.sizes(size)
         line = torch.arange(sizes[-1], device=images.device)
