@@ -1,0 +1,90 @@
+"""What the report's models of Fruits-360 give if its 100-pixel images are made small without antialiasing.
+
+    python scripts/antialiasing.py
+
+Until its version 0.17 torchvision's Resize was antialiased for Pillow's images only, not for tensors, which the report
+makes of its images first (https://github.com/pytorch/vision/issues/7093). Whether it saw smooth or jagged images of 28
+pixels, in training and in the test, depends on that. Tests the kept runs of its settings, whose images are smooth, and
+one that is trained on jagged ones, on both. Prints a Markdown table and writes docs/results/antialiasing.csv. The runs
+are found under outputs/kept, or made; the data set is read from SEEDBED_DATA, the jagged one is written beside
+outputs/kept once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import torch
+from kept_runs import KEPT
+from PIL import Image
+from restored import restored
+from table_of_runs import write_table
+from torch.nn import functional as F
+
+from seedbed.data.decode import decode
+from seedbed.data.loader import Loader
+from seedbed.engine.evaluate import predict
+
+TABLE = Path(__file__).parents[1] / "docs" / "results" / "antialiasing.csv"
+JAGGED = KEPT.parent / "fruits_of_28_pixels_not_antialiased.zip"
+PUBLISHED, SMALL = 100, 28
+COLUMNS = ("run", "smooth", "jagged", "command")
+RUNS = (
+    ("convnet, augmented", "experiment=original/fruits_convnet_augmented seed=0"),
+    (
+        "convnet, augmented, as many parameters as the report counts",
+        "experiment=original/fruits_convnet_augmented model.head_widths=[1024,256]",
+    ),
+    ("convnet, not augmented", "experiment=original/fruits_convnet_not_augmented seed=0"),
+    (
+        "convnet, augmented, trained on jagged images",
+        f"experiment=original/fruits_convnet_augmented dataset.root={JAGGED}",
+    ),
+)
+
+
+def main() -> None:
+    source = Path(os.environ.get("SEEDBED_DATA", "data")) / "fruits-360.zip"
+    if not JAGGED.is_file():
+        write_jagged(source)
+    print("| | smooth test images | jagged ones |\n| --- | ---: | ---: |")
+    rows = []
+    for title, words in RUNS:
+        figures = [f"{tested(words, images):.4f}" for images in (source, JAGGED)]
+        print(f"| {title} | {' | '.join(figures)} |", flush=True)
+        rows.append(dict(zip(COLUMNS, (title, *figures, f"python -m run {words}"), strict=True)))
+        write_table(TABLE, COLUMNS, rows)
+
+
+def tested(words: str, images: Path) -> float:
+    """Test accuracy of the finished run of these words on the test images of another root."""
+    settings, data, preprocess, model, on = restored(words, f"dataset.root={images.resolve()}")
+    loader = Loader(
+        data.test, preprocess, batch_size=settings.train.eval_batch_size, device=on.torch,
+        channels_last=on.channels_last,
+    )  # fmt: skip
+    _, predictions, labels = predict(model, loader, torch.nn.functional.cross_entropy, on.autocast)
+    return float((predictions == labels).mean())
+
+
+def write_jagged(source: Path) -> None:
+    """The data set as PNGs of `SMALL` pixels, bilinear between the nearest four of `PUBLISHED` pixels a side."""
+    JAGGED.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = JAGGED.with_suffix(".tmp")
+    with zipfile.ZipFile(source) as whole, zipfile.ZipFile(unfinished, "w") as copy:
+        for entry in whole.infolist():
+            if Path(entry.filename).suffix != ".jpg":
+                continue
+            image = torch.from_numpy(decode(whole.read(entry), 3, PUBLISHED).copy())[None].float()
+            small = F.interpolate(image, (SMALL, SMALL), mode="bilinear").round().byte()[0]
+            png = io.BytesIO()
+            Image.fromarray(small.permute(1, 2, 0).numpy()).save(png, "png")
+            copy.writestr(entry.filename.removesuffix(".jpg") + ".png", png.getvalue())
+    unfinished.replace(JAGGED)
+
+
+if __name__ == "__main__":
+    main()
