@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 
@@ -276,6 +279,28 @@ def test_classes_of_unequal_sizes_are_in_proportion_and_tested_whole(scripts, mo
         "Plum 3": 2,
     }
     assert {n for (part, _), n in parts.items() if part == "Test"} == {3}
+
+
+def test_jagged_images_are_what_torchvision_makes_of_tensors_without_antialiasing(scripts, monkeypatch, tmp_path):
+    import antialiasing
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    source, made = tmp_path / "fruits-360.zip", tmp_path / "outputs" / "jagged.zip"
+    content = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)).save(content, "jpeg")
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("fruits-360/LICENSE", "free")
+        archive.writestr("fruits-360/Test/Fig 1/r0_3_100.jpg", content.getvalue())
+    monkeypatch.setattr(antialiasing, "JAGGED", made)
+    antialiasing.write_jagged(source)
+    with zipfile.ZipFile(made) as archive:
+        assert archive.namelist() == ["fruits-360/Test/Fig 1/r0_3_100.png"]
+        got = np.asarray(Image.open(io.BytesIO(archive.read(archive.namelist()[0]))))
+    pixels = torch.from_numpy(np.asarray(Image.open(content)).copy()).permute(2, 0, 1)
+    jagged, smooth = (functional.resize(pixels, [28, 28], antialias=way).permute(1, 2, 0) for way in (False, True))
+    assert np.abs(got.astype(int) - jagged.numpy()).max() <= 1
+    assert np.abs(got.astype(int) - smooth.numpy()).mean() > 20
 
 
 def test_a_run_of_many_words_has_a_name_that_file_systems_take(scripts, monkeypatch):
