@@ -18,15 +18,15 @@ import zipfile
 from pathlib import Path
 
 import torch
-from kept_runs import KEPT
+from composed import tree
+from kept_runs import KEPT, complete
 from PIL import Image
-from restored import restored
 from table_of_runs import write_table
 from torch.nn import functional as F
 
 from seedbed.data.decode import decode
-from seedbed.data.loader import Loader
-from seedbed.engine.evaluate import predict
+from seedbed.experiment import Request
+from seedbed.tasks import evaluate
 
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "antialiasing.csv"
 JAGGED = KEPT.parent / "fruits_of_28_pixels_not_antialiased.zip"
@@ -48,6 +48,8 @@ RUNS = (
 
 def main() -> None:
     source = Path(os.environ.get("SEEDBED_DATA", "data")) / "fruits-360.zip"
+    if not source.is_file():
+        raise SystemExit(f"{source}: no such file; SEEDBED_DATA names the folder that holds fruits-360.zip")
     if not JAGGED.is_file():
         write_jagged(source)
     print("| | smooth test images | jagged ones |\n| --- | ---: | ---: |")
@@ -60,14 +62,11 @@ def main() -> None:
 
 
 def tested(words: str, images: Path) -> float:
-    """Test accuracy of the finished run of these words on the test images of another root."""
-    settings, data, preprocess, model, on = restored(words, f"dataset.root={images.resolve()}")
-    loader = Loader(
-        data.test, preprocess, batch_size=settings.train.eval_batch_size, device=on.torch,
-        channels_last=on.channels_last,
-    )  # fmt: skip
-    _, predictions, labels = predict(model, loader, torch.nn.functional.cross_entropy, on.autocast)
-    return float((predictions == labels).mean())
+    """Test accuracy of the finished run of these words on the test images of another root, by task=evaluate."""
+    testing = [
+        "task=evaluate", f"checkpoint={complete(words) / 'best.safetensors'}", f"dataset.root={images.resolve()}",
+    ]  # fmt: skip
+    return evaluate.run(Request(tree(testing), {}, testing)).figures["test"]["accuracy"]
 
 
 def write_jagged(source: Path) -> None:

@@ -15,11 +15,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from restored import restored
+from composed import composed
+from kept_runs import complete
 from table_of_runs import write_table
 from torch import nn
 
-from seedbed import randomness
+from seedbed import build, randomness
 from seedbed.data.loader import Loader
 
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "batch_statistics.csv"
@@ -61,7 +62,12 @@ def main() -> None:
 
 def tested(words: str) -> list[float]:
     """Test accuracies of the finished run of these words, one for each of `TESTS`."""
-    settings, data, preprocess, model, on = restored(words)
+    weights = complete(words) / "best.safetensors"
+    settings = composed([*words.split(), f"model.pretrained={weights.resolve()}"])
+    data = build.load_data(settings)
+    preprocess = build.make_preprocess(settings, data)
+    model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
+    build.prepare_tuning(settings, model, preprocess, begins=True)
     kept, accuracies = {key: value.clone() for key, value in model.state_dict().items()}, []
     for _, training, shuffled in TESTS:
         model.load_state_dict(kept)

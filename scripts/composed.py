@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -16,5 +17,10 @@ CONF = Path(__file__).parents[1] / "conf"
 
 def composed(words: Sequence[str]) -> Settings:
     """Those of `python -m run WORDS`, checked."""
+    return config.check(tree(words))
+
+
+def tree(words: Sequence[str]) -> dict[str, Any]:
+    """The configuration of `python -m run WORDS`: plain dicts and lists."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return config.check(OmegaConf.to_container(compose("config", list(words)), resolve=True))
+        return OmegaConf.to_container(compose("config", list(words)), resolve=True)

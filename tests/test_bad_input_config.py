@@ -47,6 +47,8 @@ MORE = [
     ("dataset=fashion_minst", ("dataset=fashion_minst: no such option", "'fashion_mnist'", "cifar10, ", "fruits")),
     ("augment=flipcrop", ("'flip_crop'", "flip, flip_crop, flip_crop_cutmix, ", "flip_crop_trivial, flip_zoom, none")),
     ("+augment.policy._target_=seedbed.data.augment.Erase", ("augment.policy.side: missing",)),
+    ("+augment.policy._target_=seedbed.data.mix.CutMix", ("augment.policy: CutMix is no policy",)),
+    ("+augment.mix._target_=seedbed.data.policy.TrivialAugment", ("augment.mix: TrivialAugment does not mix images",)),
     ("augment=flip_crop_trivial augment.policy.strength=2", ("TrivialAugment's strength must lie in (0, 1], got 2",)),
     ("experiment=orignal/fashion_mnist_mlp", ("no such option", "original/fashion_mnist_mlp")),
     ("train.test_views=3", ("train.test_views: expected 1 or 2 or 6", "3")),
@@ -66,7 +68,7 @@ MORE = [
     ("+augment.mix={_target_:seedbed.data.mix.CutMix,p:1.5}", ("augment.mix: CutMix's p must lie", "1.5")),
     (
         "experiment=original/fashion_mnist_mlp scheduler=none",
-        ("scheduler: has no _target_", "with scheduler=none delete", "~scheduler.patience ~scheduler.factor"),
+        ("scheduler: has no _target_", "to have none, delete", "~scheduler.patience ~scheduler.factor"),
     ),
     ("model=3", ("model",)),
     ("device.name=gpu", ("device.name: expected auto or cpu or cuda", "'gpu'")),

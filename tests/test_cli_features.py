@@ -81,7 +81,8 @@ def test_the_same_run_twice_is_the_same(seedbed, tmp_path):
 @pytest.mark.slow
 def test_features_are_not_augmented(seedbed):
     assert "augment=none" in only_message(seedbed(*DENSE, "augment=flip"))
-    assert "augment=none" in only_message(seedbed(*DENSE, "+augment.mix._target_=seedbed.data.mix.CutMix"))
+    for what in ("mix._target_=seedbed.data.mix.CutMix", "policy._target_=seedbed.data.policy.TrivialAugment"):
+        assert "augment=none" in only_message(seedbed(*DENSE, f"+augment.{what}"))
 
 
 @pytest.mark.slow

@@ -65,3 +65,22 @@ def test_the_first_losses_agree_with_the_cpus(model):
         losses[name] = state.losses[:5].cpu()
     assert torch.allclose(losses["cpu"], losses["cuda"], atol=1e-3, rtol=0)
     assert not torch.allclose(losses["cpu"], losses["still"], atol=1e-3, rtol=0), "so early no learning can be told"
+
+
+def test_a_gpu_augments_as_the_cpu_does():
+    import numpy as np
+    import torch
+
+    from seedbed.data.augment import Chain, HorizontalFlip, PaddedCrop
+    from seedbed.data.policy import TrivialAugment
+
+    chain = Chain({"flip": HorizontalFlip(), "crop": PaddedCrop(4)}, policy=TrivialAugment(fill=90))
+    drawn = chain.draw(np.random.default_rng(0), 256, 32)
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (256, 3, 32, 32), dtype=np.uint8))
+    made = []
+    for device in ("cpu", "cuda"):
+        there = {name: {key: torch.from_numpy(v).to(device) for key, v in own.items()} for name, own in drawn.items()}
+        made.append(chain.apply(images.to(device), there).cpu().int())
+    # Where sums round differently, a byte may differ by one, and equalising spreads that.
+    apart = (made[0] - made[1]).abs()
+    assert (apart > 1).float().mean() < 1e-3

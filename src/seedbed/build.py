@@ -98,7 +98,7 @@ def make_features(settings: Settings) -> FeaturePipeline | None:
     """The pipeline that stands before the model, not fitted, or None for a model of pixels."""
     if settings.features_node is None:
         return None
-    if settings.augment_node.get("steps") or settings.augment_node.get("mix"):
+    if any(settings.augment_node.get(key) for key in ("steps", "policy", "mix")):
         raise UserError("augment: features are extracted once, from images as they are; use augment=none")
     if not settings.model.normalize_training:
         raise UserError("model.normalize_training: features are made of pixels as they are; leave it true")

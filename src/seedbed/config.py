@@ -156,7 +156,8 @@ def check(config: Mapping[str, Any]) -> Settings:
         settings[f"{group}_node"] = {k: v for k, v in node.items() if k not in own}
     for group in ("features", "augment", "optimizer", "scheduler"):
         # Where a preset sets keys of a group that is then none, and these are deleted, an empty one is left.
-        settings[f"{group}_node"] = (config[group] or None) if group in OPTIONAL else config[group]
+        emptied = group in OPTIONAL and config[group] == {}
+        settings[f"{group}_node"] = None if emptied else config[group]
     for group, supplied in SUPPLIED.items():
         node = settings[f"{group}_node"]
         if node is None and group in OPTIONAL:
@@ -203,11 +204,11 @@ def _check_node(node: Any, path: str, supplied: Sequence[str] = (), needs_target
             raise UserError(f"{path}.{key}: no such key{nearest(key, HYDRA_KEYS)}")
     if "_target_" not in node:
         if needs_target:
-            none = f"; with {path}=none delete what is left of it: " + " ".join(f"~{path}.{key}" for key in node)
-            raise UserError(
-                f"{path}: has no _target_; give the class or function to build, as module.Name"
-                + (none if path in OPTIONAL else "")
-            )
+            way = "give the class or function to build, as module.Name"
+            if path in OPTIONAL:
+                left = " ".join(f"~{path}.{key}" for key in node)
+                way = f"choose an option, {path}=…, or, to have none, delete what is left of it: {left}"
+            raise UserError(f"{path}: has no _target_; {way}")
         for key, value in node.items():
             _check_node(value, f"{path}.{key}")
         return

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from conftest import image_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
 from seedbed.data.augment import Chain, HorizontalFlip
 from seedbed.data.loader import Loader, Preprocess
@@ -16,11 +19,25 @@ from seedbed.data.mix import CutMix
 from seedbed.data.policy import TrivialAugment
 from seedbed.types import UserError
 
-# In the order of TrivialAugment's operations, by torchvision's names.
-NAMES = (
-    "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
-    "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize",
-)  # fmt: skip
+BILINEAR = InterpolationMode.BILINEAR
+# What each operation is, in torchvision's words; `m` is the level.
+EXPECTED = {
+    "Identity": lambda x, m: x,
+    "ShearX": lambda x, m: sheared(x, [math.degrees(math.atan(0.99 * m)), 0.0]),
+    "ShearY": lambda x, m: sheared(x, [0.0, math.degrees(math.atan(0.99 * m))]),
+    "TranslateX": lambda x, m: TF.affine(x, 0, [int(32 * m), 0], 1.0, [0, 0], BILINEAR),
+    "TranslateY": lambda x, m: TF.affine(x, 0, [0, int(32 * m)], 1.0, [0, 0], BILINEAR),
+    "Rotate": lambda x, m: TF.rotate(x, 135 * m, BILINEAR),
+    "Brightness": lambda x, m: TF.adjust_brightness(x, 1 + 0.99 * m),
+    "Color": lambda x, m: TF.adjust_saturation(x, 1 + 0.99 * m),
+    "Contrast": lambda x, m: TF.adjust_contrast(x, 1 + 0.99 * m),
+    "Sharpness": lambda x, m: TF.adjust_sharpness(x, 1 + 0.99 * m),
+    "Posterize": lambda x, m: TF.posterize(x, 8 - round(6 * abs(m))),
+    "Solarize": lambda x, m: TF.solarize(x, 255 * (1 - abs(m))),
+    "AutoContrast": lambda x, m: TF.autocontrast(x),
+    "Equalize": lambda x, m: TF.equalize(x),
+}
+NAMES = list(EXPECTED)
 WITHOUT_LEVEL = ("Identity", "AutoContrast", "Equalize")
 
 
@@ -35,24 +52,35 @@ def as_drawn(operation: int, level: float, n: int) -> dict[str, torch.Tensor]:
     return {"operation": torch.full((n,), operation), "level": torch.full((n,), level)}
 
 
-@pytest.mark.parametrize("operation", range(len(NAMES)), ids=NAMES)
-@pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("step", [1, 9, 30])
-def test_an_operation_is_torchvisions(operation, sign, step):
-    wide, x = v2.TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR), pictures()
-    magnitudes, signed = wide._AUGMENTATION_SPACE[NAMES[operation]]
-    values = magnitudes(31, 32, 32)
-    value = 0.0 if values is None else float(values[step]) * (sign if signed else 1)
-    expected = wide._apply_image_or_video_transform(x, NAMES[operation], value, wide.interpolation, {torch.Tensor: 0})
-    got = TrivialAugment().apply(x, as_drawn(operation, sign * step / 30, 3))
+def sheared(x: torch.Tensor, shear: list[float]) -> torch.Tensor:
+    return TF.affine(x, 0, [0, 0], 1.0, shear, BILINEAR, center=[0, 0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.sampled_from([-30, -9, -1, 1, 9, 17, 30]), st.sampled_from([1, 3]), st.sampled_from([12, 32, 33]))
+@settings(max_examples=15)
+def test_an_operation_is_torchvisions(name, step, channels, size):
+    policy, x = TrivialAugment(), pictures(3, channels, size)
+    assert list(policy.operations) == NAMES
+    expected = EXPECTED[name](x, step / 30)
+    got = policy.change(x, as_drawn(NAMES.index(name), step / 30, 3))
     assert got.dtype == torch.uint8
     assert (got.int() - expected.int()).abs().max() <= 1
+
+
+def test_images_of_one_batch_are_changed_each_by_its_own_level():
+    policy, x, levels = TrivialAugment(), pictures(5), [-1, -0.5, 0.0, 0.3, 0.9]
+    for place, name in enumerate(NAMES):
+        together = policy.change(x, {"operation": torch.full((5,), place), "level": torch.tensor(levels)})
+        for image, level, got in zip(x, levels, together, strict=True):
+            alone = policy.change(image[None], as_drawn(place, level, 1))[0]
+            assert torch.equal(got, alone), f"{name} at {level}"
 
 
 @pytest.mark.parametrize("operation", [i for i, name in enumerate(NAMES) if name not in WITHOUT_LEVEL], ids=str)
 def test_an_operation_of_no_strength_changes_nothing(operation):
     x = pictures()
-    assert torch.equal(TrivialAugment().apply(x, as_drawn(operation, 0.0, 3)), x)
+    assert torch.equal(TrivialAugment().change(x, as_drawn(operation, 0.0, 3)), x)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.sampled_from([1, 3]), st.integers(4, 30))
@@ -61,10 +89,10 @@ def test_images_keep_their_type_and_shape_and_what_was_drawn_for_them_in_any_ord
     policy, x = TrivialAugment(0.6, fill=128), pictures(n, channels, size, seed)
     before = x.clone()
     drawn = {k: torch.from_numpy(v) for k, v in policy.draw(np.random.default_rng(seed), n).items()}
-    out = policy.apply(x, drawn)
+    out = policy.change(x, drawn)
     assert out.shape == x.shape and out.dtype == torch.uint8 and torch.equal(x, before)
     order = torch.from_numpy(np.random.default_rng(seed + 1).permutation(n))
-    assert torch.equal(policy.apply(x[order], {k: v[order] for k, v in drawn.items()}), out[order])
+    assert torch.equal(policy.change(x[order], {k: v[order] for k, v in drawn.items()}), out[order])
 
 
 def test_draws_are_uniform_over_operations_and_strengths_to_both_sides():
@@ -75,8 +103,15 @@ def test_draws_are_uniform_over_operations_and_strengths_to_both_sides():
     assert len(np.unique(np.abs(drawn["level"]))) == 31
 
 
-def test_what_a_turned_image_leaves_open_is_filled():
-    out = TrivialAugment(fill=7).apply(torch.full((1, 1, 12, 12), 200, dtype=torch.uint8), as_drawn(5, 1 / 3, 1))
+@pytest.mark.parametrize("name", ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"])
+def test_what_a_moved_image_leaves_open_is_filled(name):
+    policy = TrivialAugment(fill=90)
+    plain = torch.full((2, 3, 20, 20), 90, dtype=torch.uint8)
+    assert torch.equal(policy.change(plain, as_drawn(NAMES.index(name), 0.4, 2)), plain)
+
+
+def test_corners_of_a_turned_image_are_filled_and_its_centre_is_not():
+    out = TrivialAugment(fill=7).change(torch.full((1, 1, 12, 12), 200, dtype=torch.uint8), as_drawn(5, 1 / 3, 1))
     assert out[0, 0, 0, 0] == 7 and out[0, 0, 6, 6] == 200
 
 

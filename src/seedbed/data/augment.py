@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, every sample with parameters of its own, in one pass over the pixels.
+"""Augmentation of whole batches, every sample with parameters of its own: what moves pixels, in one pass over them.
 
 A step does not touch pixels: it says, for every pixel of its output, which pixel of its input belongs there. The
 chain asks its steps from last to first, and so knows for each output pixel its place in the stored image; one
@@ -216,8 +216,11 @@ class Chain:
         for name, step in steps.items():
             if not hasattr(step, "pull"):
                 raise UserError(f"augment.steps.{name}: {type(step).__name__} is no step that moves pixels")
-        if policy is not None and (not hasattr(policy, "apply") or hasattr(policy, "pull")):
-            raise UserError(f"augment.policy: {type(policy).__name__} is no policy; steps belong under augment.steps")
+        if policy is not None and not hasattr(policy, "change"):
+            raise UserError(
+                f"augment.policy: {type(policy).__name__} is no policy; steps belong under augment.steps, what mixes "
+                "images is augment.mix"
+            )
         if mix is not None and not hasattr(mix, "apply"):
             raise UserError(f"augment.mix: {type(mix).__name__} does not mix images; steps belong under augment.steps")
         self.steps = dict(steps)
@@ -253,7 +256,7 @@ class Chain:
             `[B, C, T, T]` of the same type; T is the last step's output size.
         """
         moved = self._move(images, parameters) if self.steps else images
-        return self.policy.apply(moved, parameters[POLICY]) if self.policy else moved
+        return self.policy.change(moved, parameters[POLICY]) if self.policy else moved
 
     def _move(self, images: torch.Tensor, parameters: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
         batch, channels, size, _ = images.shape

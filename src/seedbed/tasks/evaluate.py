@@ -109,7 +109,7 @@ def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
     if "${" in json.dumps(own):
         raise UserError(f"{path}: its configuration holds ${{…}}, which would be evaluated; nothing was run")
     for group, room in _ROOMS.items():
-        if own.get(group) is None and group == "features":
+        if group == "features" and own.get(group) in (None, {}):
             continue
         if not isinstance(own.get(group), dict):
             raise UserError(f"{path}: names no {group}; it was not written by a run of seedbed")
