@@ -86,6 +86,14 @@ def test_features_are_not_augmented(seedbed):
 
 
 @pytest.mark.slow
+def test_a_preset_without_its_features_trains_and_is_tested_again(seedbed):
+    words = ("experiment=original/fruits_features", "dataset=digits", "dataset.image_size=null", "train.epochs=1")
+    folder = seedbed(*words, "features=none", "~features.selection").check().folders[-1]
+    again = seedbed("task=evaluate", f"checkpoint={folder / 'best.safetensors'}").check()
+    assert "identical to the figures" in again.out
+
+
+@pytest.mark.slow
 def test_a_convnet_takes_no_features(seedbed, tmp_path):
     done = seedbed(*DIGITS, "model=convnet", "features=dense", SEEDBED_CACHE=str(tmp_path / "cache"))
     assert "needs images" in only_message(done)
