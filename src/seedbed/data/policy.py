@@ -31,9 +31,9 @@ class TrivialAugment:
     The same as torchvision's `TrivialAugmentWide`, which draws one operation for a whole batch, but that moved images
     are read bilinearly. At strength 1 an image is sheared by up to 0.99, moved by up to 32 pixels (an image of 28
     leaves its frame then) or turned by up to 135 degrees; its brightness, saturation, contrast or sharpness changes by
-    up to 99 %; its bytes keep as few as two bits; or all that are not black are inverted. Two operations have no
-    level and are whole at any strength: contrast stretched to the range of a byte, and histogram equalised. Grey
-    images have no saturation to change.
+    up to 99 %; its bytes keep as few as two bits; or its bright pixels are inverted, at most all of them. Two
+    operations have no level and are whole at any strength: contrast stretched to the range of a byte, and histogram
+    equalised. Grey images have no saturation to change.
 
     Source: Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", 2021, and its wide
     ranges.
