@@ -17,6 +17,7 @@ from seedbed.config import Settings
 from seedbed.data import dataset
 from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
 from seedbed.engine import device, startup
+from seedbed.models.gains import scale_gains
 from seedbed.models.pretrained import find, load_pretrained, normalization
 from seedbed.models.stages import freeze, groups
 from seedbed.tensors import in_short
@@ -161,11 +162,12 @@ def initial_images(settings: Settings, model: nn.Module, channels: int) -> tuple
 
 
 def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess | None, begins: bool) -> None:
-    """Give a model its pretrained weights, if its training begins, and freeze what is to stay.
+    """Give a model its pretrained weights, if its training begins, scale and freeze what is to be.
 
     Weights of images normalised in another way are taken, and a warning says so: the model has to learn the shift.
     """
     own = settings.model
+    fresh = []
     if begins and own.pretrained not in (None, "none"):
         fresh = load_pretrained(model, own.pretrained)
         log.info("weights of %s%s", own.pretrained, f", but for {', '.join(fresh)}" if fresh else "")
@@ -177,6 +179,8 @@ def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess 
                 "keep them give model.mean, model.std",
                 own.pretrained, *(", ".join(f"{v:.4g}" for v in values) for values in (*theirs, *ours)),
             )  # fmt: skip
+    if begins and own.unit_gains:
+        scale_gains(model, new=[model.get_submodule(key.rpartition(".")[0]) for key in fresh])
     freeze(model, own.freeze, own.freeze_norms)
 
 

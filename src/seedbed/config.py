@@ -60,6 +60,7 @@ class ModelSettings:
     std: float | list[float] | None
     normalize_training: bool = True
     pretrained: str | None = None
+    unit_gains: bool = False
     freeze: str | None = None
     freeze_norms: bool = False
     lr_decay: float = field(default=1.0, metadata={"valid": lambda v: 0 < v <= 1, "range": "> 0 and <= 1"})

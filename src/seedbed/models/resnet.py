@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -46,3 +46,15 @@ class ResNet18(ResNet):
         """Its modules by name and depth, from the input to the head; a stage's map is what its last module gives."""
         deeper = {f"layer{n}": [getattr(self, f"layer{n}")] for n in (1, 2, 3, 4)}
         return {"stem": [self.conv1, self.bn1], **deeper, "head": [self.fc]}
+
+    def scales(self) -> Iterator[tuple[list[nn.Module], list[nn.Module]]]:
+        """Norms that scale together, because their outputs add up, and the layers that take these."""
+        stages = [self.layer1, self.layer2, self.layer3, self.layer4]
+        for stage, above in zip(stages, [*stages[1:], None], strict=True):
+            first, second = stage
+            for block in stage:
+                yield [block.bn1], [block.conv2]
+            joined = self.bn1 if stage is self.layer1 else first.downsample[1]
+            fed = [self.fc] if above is None else [above[0].conv1, above[0].downsample[0]]
+            within = [first.conv1] if stage is self.layer1 else []
+            yield [joined, first.bn2, second.bn2], [*within, second.conv1, *fed]

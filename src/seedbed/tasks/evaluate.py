@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 # What decides which code runs and which places are read or written: never taken from a file.
 OWN_TO_THE_INSTALLATION = ("augment", "optimizer", "scheduler")
 KEYS_OF_THE_FILE = (
-    "model.mean", "model.std", "model.normalize_training", "model.pretrained", "model.freeze", "model.freeze_norms",
-    "model.lr_decay", "dataset.image_size",
+    "model.mean", "model.std", "model.normalize_training", "model.pretrained", "model.unit_gains", "model.freeze",
+    "model.freeze_norms", "model.lr_decay", "dataset.image_size",
 )  # fmt: skip
 KEYS_OF_TESTING = ("train.eval_batch_size", "train.test_views")
 

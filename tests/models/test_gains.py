@@ -1,0 +1,94 @@
+"""Scaled gains: the mean is 1, and the model computes what it did."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from seedbed.models.convnet import ConvNet
+from seedbed.models.gains import scale_gains
+from seedbed.models.pretrained import load_pretrained
+from seedbed.models.resnet import ResNet18
+from seedbed.types import UserError
+
+
+def shipped(classes: int = 10) -> ResNet18:
+    torch.manual_seed(0)
+    model = ResNet18((3, 32, 32), classes)
+    load_pretrained(model, "cifar10")
+    return model.double()
+
+
+def images() -> torch.Tensor:
+    return torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def test_the_outputs_stay_by_the_statistics_of_the_backbone():
+    """What a layer gives its norm stays, too, so running statistics and eps need no scaling."""
+    model = shipped().eval()
+    before = model(images())
+    small = torch.cat([norm.weight for norm in norms(model)]).abs().mean()
+    scale_gains(model)
+    torch.testing.assert_close(model(images()), before, rtol=1e-9, atol=1e-9)
+    assert small < 0.2, "the shipped backbone's are small, or this test shows little"
+
+
+def test_the_outputs_stay_by_the_statistics_of_the_batch():
+    model = shipped().train()
+    before = model(images())
+    scale_gains(model)
+    torch.testing.assert_close(model(images()), before, rtol=1e-9, atol=1e-9)
+
+
+def test_every_norm_is_in_one_group_whose_gains_are_one_in_the_mean():
+    model = shipped()
+    scale_gains(model)
+    held = [norm for group, _ in model.scales() for norm in group]
+    assert len(held) == 20 and {id(norm) for norm in held} == {id(norm) for norm in norms(model)}
+    for group, _ in model.scales():
+        assert torch.cat([norm.weight for norm in group]).abs().mean().item() == pytest.approx(1)
+
+
+def test_every_layer_but_the_first_takes_from_one_group():
+    model = shipped()
+    taking = [id(layer) for _, takers in model.scales() for layer in takers]
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m is not model.conv1]
+    assert len(taking) == len(set(taking)) and set(taking) == {id(layer) for layer in layers}
+
+
+def test_a_new_head_keeps_its_weights_and_sees_larger_features():
+    model = shipped(classes=7).eval()
+    head, seen = model.fc.weight.clone(), []
+    model.fc.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    model(images())
+    scale_gains(model, new=[model.fc])
+    model(images())
+    assert torch.equal(model.fc.weight, head)
+    ratio = seen[1].norm() / seen[0].norm()
+    torch.testing.assert_close(seen[1], seen[0] * ratio)
+    assert ratio > 5
+
+
+def test_a_new_model_is_as_it_was():
+    model = ResNet18((3, 32, 32), 10)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    scale_gains(model)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_gains_of_nothing_stay():
+    model = ResNet18((3, 8, 8), 10)
+    nn.init.zeros_(model.layer1[0].bn1.weight)
+    scale_gains(model)
+    assert not model.layer1[0].bn1.weight.any()
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_a_model_that_does_not_say_how():
+    with pytest.raises(UserError, match=r"^model\.unit_gains: ConvNet has norms of other kinds"):
+        scale_gains(ConvNet((3, 16, 16), 4, base_depth=4, expansion=2))
