@@ -1,13 +1,13 @@
 """Fine-tuning against training from scratch, at equal time: fills the table and the plot of docs/fine_tuning/.
 
-    python scripts/fine_tuning.py            every run, then the table and the plot
+    python scripts/fine_tuning.py            the runs that runs.csv lacks, then the table and the plot
     python scripts/fine_tuning.py --draw     only the plot and the table's lines again, from runs.csv
 
-Both ways take the same steps of the same network, one, two or four epochs of 15,000 images (on Fashion-MNIST less the
+All ways take the same steps of the same network, one, two or four epochs of 15,000 images (on Fashion-MNIST less the
 tenth for validation), and so the same time; each run has a whole cycle of the rate. From scratch the highest rate is
 that of pretraining. Fruits-360 is split by arcs: validation images drawn at random are neighbours of training images,
-and all are right. Finished runs are kept under outputs/kept; a killed script goes on where it stopped. The data sets
-are read from SEEDBED_DATA, as by any run.
+and all are right. A line of runs.csv counts as long as its settings and the shipped weights are the same; a killed
+script goes on where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from kept_runs import complete
+from kept_runs import complete, digest
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from table_of_runs import spread, write_table
@@ -33,10 +33,15 @@ DATA = {
     "fashion_mnist": ("Fashion-MNIST", "experiment=best/fashion_mnist_resnet18"),
     "fruits": ("Fruits-360 by arcs", "experiment=best/fruits_resnet18 dataset.split=arcs"),
 }
-BEGINS = {"fine-tuned": ("", "#d1662f"), "from scratch": (" model.pretrained=none optimizer.lr=0.1", "#3b6fb6")}
+BEGINS = {
+    "fine-tuned": ("", "#d1662f"),
+    "fine-tuned, gains of 1": (" model.unit_gains=true", "#3f8f4f"),
+    "from scratch": (" model.pretrained=none optimizer.lr=0.1", "#3b6fb6"),
+}
 EPOCHS, SEEDS = (1, 2, 4), (0, 1, 2)
 COLUMNS = (
     "data", "begins", "epochs", "seed", "val_accuracy", "test_accuracy", "test_f1", "seconds", "device", "command",
+    "digest",
 )  # fmt: skip
 Runs = list[dict[str, str]]
 
@@ -45,15 +50,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draw", action="store_true", help="run nothing")
     if not parser.parse_args().draw:
-        rows = []
+        held, rows = {run["command"]: run for run in read()}, []
         for (data, (_, preset)), begins, epochs, seed in itertools.product(DATA.items(), BEGINS, EPOCHS, SEEDS):
             words = f"{preset} {BUDGET}{BEGINS[begins][0]} train.epochs={epochs} seed={seed}"
-            rows.append({"data": data, "begins": begins, "seed": seed, **facts(words)})
+            row = held.get(f"python -m run {words}")
+            if not row or row["digest"] != digest(words):
+                row = {"data": data, "begins": begins, "seed": seed, "digest": digest(words), **facts(words)}
+            rows.append(row)
+            later = [run for run in held.values() if run["command"] not in {row["command"] for row in rows}]
+            write_table(FOLDER / "runs.csv", COLUMNS, [*rows, *later])
         write_table(FOLDER / "runs.csv", COLUMNS, rows)
-    with (FOLDER / "runs.csv").open() as file:
-        runs = list(csv.DictReader(file))
+    runs = read()
     print(table(runs))
     draw(runs)
+
+
+def read() -> Runs:
+    if not (FOLDER / "runs.csv").is_file():
+        return []
+    with (FOLDER / "runs.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def facts(words: str) -> dict[str, str | int]:

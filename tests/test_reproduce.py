@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +30,14 @@ def scripts(monkeypatch, tmp_path):
     monkeypatch.setattr(kept_runs, "KEPT", tmp_path / "kept")
     monkeypatch.setattr(reproduce, "FOLDER", tmp_path / "results")
     return kept_runs, reproduce
+
+
+@pytest.fixture(scope="module")
+def scripts_once():
+    """The scripts as modules, for a property that hypothesis tries many times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        yield
 
 
 def made_run(place: Path, status: str, **result) -> Path:
@@ -279,6 +289,21 @@ def test_classes_of_unequal_sizes_are_in_proportion_and_tested_whole(scripts, mo
         "Plum 3": 2,
     }
     assert {n for (part, _), n in parts.items() if part == "Test"} == {3}
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1)), min_size=1, max_size=20))
+def test_no_recalls_of_classes_give_more_accuracy_than_the_bound_of_their_mean(scripts_once, classes):
+    from recall_bound import highest
+
+    sizes, recalls = np.array(classes).T
+    assert np.average(recalls, weights=sizes) <= highest(sizes, recalls.mean()) + 1e-9
+
+
+def test_the_bound_is_reached(scripts):
+    from recall_bound import highest
+
+    assert highest([10, 60, 30], 0.5) == pytest.approx((60 + 0.5 * 30) / 100)
+    assert highest([10, 60, 30], 1.0) == pytest.approx(1)
 
 
 def test_jagged_images_are_what_torchvision_makes_of_tensors_without_antialiasing(scripts, monkeypatch, tmp_path):
