@@ -108,6 +108,18 @@ def test_weights_are_read_where_training_begins_only(tmp_path, begins):
     assert isinstance(model.bn1, StillBatchNorm2d) and not model.conv1.weight.requires_grad
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_gains_are_scaled_where_training_begins_only(begins):
+    torch.manual_seed(0)
+    model = ResNet18((1, 8, 8), 141)
+    head, own = model.fc.weight.clone(), model.layer4[1].bn2.weight.clone()
+    words = ("model=resnet18", "model.pretrained=cifar10", "model.unit_gains=true")
+    build.prepare_tuning(settings_of(*words), model, None, begins=begins)
+    assert torch.equal(model.fc.weight, head), "a new head's weights are not the backbone's"
+    assert model.layer1[0].bn1.weight.abs().mean().item() == pytest.approx(1)
+    assert torch.equal(model.layer4[1].bn2.weight, own) != begins
+
+
 def test_weights_keep_the_place_in_memory_that_the_device_chose(tmp_path):
     on = device.Device(torch.device("cpu"), "float32", True, 1)
     model = on.place(ResNet18((1, 8, 8), 10))
@@ -259,6 +271,7 @@ def door():
         (["model=mlp", "+model.freeze=stem"], ("model.freeze: MLP has no stages",)),
         (["model=mlp", "+model.lr_decay=0.5"], ("model.lr_decay: MLP has no stages",)),
         (["model=mlp", "+model.pretrained=cifar10"], ("model.pretrained: MLP has no stages",)),
+        (["model=convnet", "+model.unit_gains=true"], ("model.unit_gains: ConvNet has norms of other kinds",)),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_no_folder(door, tmp_path, words, names):
