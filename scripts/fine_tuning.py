@@ -3,11 +3,12 @@
     python scripts/fine_tuning.py            the runs that runs.csv lacks, then the table and the plot
     python scripts/fine_tuning.py --draw     only the plot and the table's lines again, from runs.csv
 
-All ways take the same steps of the same network, one, two or four epochs of 15,000 images (on Fashion-MNIST less the
+Both ways take the same steps of the same network, one, two or four epochs of 15,000 images (on Fashion-MNIST less the
 tenth for validation), and so the same time; each run has a whole cycle of the rate. From scratch the highest rate is
 that of pretraining. Fruits-360 is split by arcs: validation images drawn at random are neighbours of training images,
-and all are right. A line of runs.csv counts as long as its settings and the shipped weights are the same; a killed
-script goes on where it stopped. The data sets are read from SEEDBED_DATA, as by any run.
+and all are right. A line of runs.csv counts as long as its settings and the shipped weights are the same; --draw
+takes all as they are. A killed script goes on where it stopped. The data sets are read from SEEDBED_DATA, as by any
+run.
 """
 
 from __future__ import annotations
@@ -33,11 +34,7 @@ DATA = {
     "fashion_mnist": ("Fashion-MNIST", "experiment=best/fashion_mnist_resnet18"),
     "fruits": ("Fruits-360 by arcs", "experiment=best/fruits_resnet18 dataset.split=arcs"),
 }
-BEGINS = {
-    "fine-tuned": ("", "#d1662f"),
-    "fine-tuned, gains of 1": (" model.unit_gains=true", "#3f8f4f"),
-    "from scratch": (" model.pretrained=none optimizer.lr=0.1", "#3b6fb6"),
-}
+BEGINS = {"fine-tuned": ("", "#d1662f"), "from scratch": (" model.pretrained=none optimizer.lr=0.1", "#3b6fb6")}
 EPOCHS, SEEDS = (1, 2, 4), (0, 1, 2)
 COLUMNS = (
     "data", "begins", "epochs", "seed", "val_accuracy", "test_accuracy", "test_f1", "seconds", "device", "command",
@@ -53,12 +50,11 @@ def main() -> None:
         held, rows = {run["command"]: run for run in read()}, []
         for (data, (_, preset)), begins, epochs, seed in itertools.product(DATA.items(), BEGINS, EPOCHS, SEEDS):
             words = f"{preset} {BUDGET}{BEGINS[begins][0]} train.epochs={epochs} seed={seed}"
-            row = held.get(f"python -m run {words}")
-            if not row or row["digest"] != digest(words):
-                row = {"data": data, "begins": begins, "seed": seed, "digest": digest(words), **facts(words)}
-            rows.append(row)
-            later = [run for run in held.values() if run["command"] not in {row["command"] for row in rows}]
-            write_table(FOLDER / "runs.csv", COLUMNS, [*rows, *later])
+            row, now = held.pop(f"python -m run {words}", None), digest(words)
+            if not row or row["digest"] != now:
+                row = {**facts(words), "digest": now}
+            rows.append({**row, "data": data, "begins": begins, "seed": seed})
+            write_table(FOLDER / "runs.csv", COLUMNS, [*rows, *held.values()])
         write_table(FOLDER / "runs.csv", COLUMNS, rows)
     runs = read()
     print(table(runs))
@@ -93,7 +89,8 @@ def figures(runs: Runs, data: str, begins: str, epochs: int, which: str) -> np.n
     key = (data, begins, str(epochs))
     values = np.array([float(run[which]) for run in runs if (run["data"], run["begins"], run["epochs"]) == key])
     if len(values) != len(SEEDS):
-        raise SystemExit(f"error: {FOLDER / 'runs.csv'}: {len(values)} of {len(SEEDS)} runs of {', '.join(key)}")
+        found = f"{len(values)} of {len(SEEDS)} runs of {', '.join(key)}"
+        raise SystemExit(f"error: {FOLDER / 'runs.csv'}: {found}; run it without --draw")
     return values
 
 

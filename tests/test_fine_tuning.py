@@ -110,14 +110,31 @@ def test_weights_are_read_where_training_begins_only(tmp_path, begins):
 
 @pytest.mark.parametrize("begins", [True, False])
 def test_gains_are_scaled_where_training_begins_only(begins):
-    torch.manual_seed(0)
     model = ResNet18((1, 8, 8), 141)
-    head, own = model.fc.weight.clone(), model.layer4[1].bn2.weight.clone()
+    for group, _ in model.scales():
+        for norm in group:
+            torch.nn.init.constant_(norm.weight, 0.5)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
     words = ("model=resnet18", "model.pretrained=cifar10", "model.unit_gains=true")
     build.prepare_tuning(settings_of(*words), model, None, begins=begins)
-    assert torch.equal(model.fc.weight, head), "a new head's weights are not the backbone's"
-    assert model.layer1[0].bn1.weight.abs().mean().item() == pytest.approx(1)
-    assert torch.equal(model.layer4[1].bn2.weight, own) != begins
+    after = model.state_dict()
+    assert torch.equal(after["fc.weight"], before["fc.weight"]), "a new head's weights are not the backbone's"
+    if begins:
+        sizes = [torch.cat([norm.weight for norm in group]).abs().mean().item() for group, _ in model.scales()]
+        assert sizes == pytest.approx([1] * len(sizes))
+    else:
+        assert all(torch.equal(value, before[key]) for key, value in after.items())
+
+
+def test_frozen_stages_are_scaled_and_compute_what_they_did():
+    plain, scaled = ResNet18((3, 16, 16), 10), ResNet18((3, 16, 16), 10)
+    words = ("model=resnet18", "model.pretrained=cifar10", "model.freeze=layer2")
+    build.prepare_tuning(settings_of(*words), plain, None, begins=True)
+    build.prepare_tuning(settings_of(*words, "model.unit_gains=true"), scaled, None, begins=True)
+    assert isinstance(scaled.layer2[1].bn2, StillBatchNorm2d) and not scaled.layer2[1].bn2.weight.requires_grad
+    assert not torch.equal(scaled.layer2[1].bn2.weight, plain.layer2[1].bn2.weight)
+    x = torch.randn(4, 3, 16, 16)
+    torch.testing.assert_close(scaled.eval()(x), plain.eval()(x), rtol=1e-4, atol=1e-4)
 
 
 def test_weights_keep_the_place_in_memory_that_the_device_chose(tmp_path):
@@ -140,12 +157,14 @@ FROZEN = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")
 
 @pytest.fixture
 def given(tmp_path) -> Path:
-    """A file of weights for seven classes: the head of the ten digits keeps its own."""
+    """A file of weights for seven classes, with small gains: the head of the ten digits keeps its own."""
     torch.manual_seed(5)
     model = ResNet18((3, 32, 32), 7)
     for key, value in model.state_dict().items():
         if key.endswith("running_mean"):
             value.normal_(0, 0.1)
+        if ".bn" in key and key.endswith(".weight"):
+            value.fill_(0.5)
     path = tmp_path / "given.pt"
     torch.save(model.state_dict(), path)
     return path
@@ -238,7 +257,7 @@ def test_stopped_it_goes_on_without_the_file_to_the_same_weights(seedbed, tmp_pa
 
 @pytest.mark.slow
 def test_killed_before_a_checkpoint_it_begins_anew_from_the_file(seedbed, given):
-    words = (*SHORT, f"model.pretrained={given}", "train.epochs=1")
+    words = (*SHORT, f"model.pretrained={given}", "model.unit_gains=true", "train.epochs=1")
     whole = seedbed(*words).check().folders[-1]
     best = (whole / "best.safetensors").read_bytes()
     for name in ("best.safetensors", "metrics.csv"):
@@ -271,7 +290,7 @@ def door():
         (["model=mlp", "+model.freeze=stem"], ("model.freeze: MLP has no stages",)),
         (["model=mlp", "+model.lr_decay=0.5"], ("model.lr_decay: MLP has no stages",)),
         (["model=mlp", "+model.pretrained=cifar10"], ("model.pretrained: MLP has no stages",)),
-        (["model=convnet", "+model.unit_gains=true"], ("model.unit_gains: ConvNet has norms of other kinds",)),
+        (["model=convnet", "+model.unit_gains=true"], ("model.unit_gains: ConvNet does not say",)),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_no_folder(door, tmp_path, words, names):

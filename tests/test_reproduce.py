@@ -34,7 +34,7 @@ def scripts(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def scripts_once():
-    """The scripts as modules, for a property that hypothesis tries many times."""
+    """The scripts on the path, for a property that hypothesis tries many times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
         yield
@@ -183,7 +183,7 @@ def test_the_table_has_means_and_deviations(scripts):
 def test_a_setting_that_changes_nothing_leaves_a_kept_run_the_same(scripts, monkeypatch):
     kept_runs, _ = scripts
     words = {word: [] for word in kept_runs.NO_CHANGE}
-    for settings in (["model=convnet"], ["model=features_mlp", "features=original"]):
+    for settings in (["model=convnet"], ["model=resnet18"], ["model=features_mlp", "features=original"]):
         command = [sys.executable, "-m", "run", "dataset=digits", *settings, "--cfg", "job"]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         lines = [line.strip() for line in shown.splitlines()]
@@ -259,6 +259,37 @@ def test_a_table_of_runs_runs_what_it_lacks_and_keeps_the_order_asked_for(script
     settings["a=1"] = "56ef"
     fill(path, [first, other])
     assert asked == ["a=2", "a=1", "a=1"], "a row whose preset has changed is run again"
+
+
+def test_fine_tuning_keeps_lines_whose_settings_are_the_same(scripts, monkeypatch, tmp_path):
+    import fine_tuning
+
+    ran, settings = [], {}
+    facts = {"epochs": 1, "val_accuracy": 0.5, "test_accuracy": 0.5, "test_f1": 0.4, "seconds": 1, "device": "abacus"}
+    monkeypatch.setattr(fine_tuning, "FOLDER", tmp_path)
+    monkeypatch.setattr(fine_tuning, "digest", lambda words: settings.get(words, "12ab"))
+    monkeypatch.setattr(fine_tuning, "figures", lambda *_: np.array([0.5, 0.5, 0.5]))
+    monkeypatch.setattr(sys, "argv", ["fine_tuning.py"])
+
+    def run(words: str) -> dict:
+        if len(ran) == 40:
+            raise KeyboardInterrupt
+        ran.append(words)
+        return {**facts, "command": f"python -m run {words}"}
+
+    monkeypatch.setattr(fine_tuning, "facts", run)
+    fine_tuning.main()
+    whole = (tmp_path / "runs.csv").read_text()
+    assert len(ran) == 36 == len(set(ran)) and whole.count("\n") == 37
+    assert (tmp_path / "equal_time.png").is_file()
+    fine_tuning.main()
+    assert len(ran) == 36 and (tmp_path / "runs.csv").read_text() == whole
+    settings |= dict.fromkeys(ran[:5], "34cd")
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuning.main()
+    assert ran[36:] == ran[:4], "lines of other settings are run again"
+    held = fine_tuning.read()
+    assert len(held) == 36 and [line["digest"] for line in held[:6]] == ["34cd"] * 4 + ["12ab"] * 2
 
 
 def test_every_command_of_the_ablations_is_a_configuration(scripts):

@@ -162,7 +162,7 @@ def initial_images(settings: Settings, model: nn.Module, channels: int) -> tuple
 
 
 def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess | None, begins: bool) -> None:
-    """Give a model its pretrained weights, if its training begins, scale and freeze what is to be.
+    """Where training begins, give a model its pretrained weights and scale their gains; freeze what is to stay.
 
     Weights of images normalised in another way are taken, and a warning says so: the model has to learn the shift.
     """

@@ -52,7 +52,8 @@ class ModelSettings:
     """What a model's yaml says of its input: the size it prefers and the normalisation of pixels in [0, 1].
 
     `normalize_training` is false in one reading of the report alone: validation and test images are normalised,
-    training images are not (section 3). The keys of fine-tuning, from `pretrained` on, are for models with stages.
+    training images are not (section 3). The keys of fine-tuning, from `pretrained` on, are for models with stages;
+    `unit_gains` is for those with scales.
     """
 
     image_size: int = at_least(1)

@@ -39,10 +39,15 @@ def test_the_outputs_stay_by_the_statistics_of_the_backbone():
 
 
 def test_the_outputs_stay_by_the_statistics_of_the_batch():
-    model = shipped().train()
-    before = model(images())
-    scale_gains(model)
-    torch.testing.assert_close(model(images()), before, rtol=1e-9, atol=1e-9)
+    plain, scaled = shipped().train(), shipped().train()
+    nn.init.constant_(scaled.layer2[1].bn1.weight, -0.3)
+    nn.init.constant_(plain.layer2[1].bn1.weight, -0.3)
+    scale_gains(scaled)
+    torch.testing.assert_close(scaled(images()), plain(images()), rtol=1e-9, atol=1e-9)
+    assert scaled.layer2[1].bn1.weight.mean().item() == pytest.approx(-1)
+    for one, other in zip(norms(plain), norms(scaled), strict=True):
+        torch.testing.assert_close(other.running_mean, one.running_mean)
+        torch.testing.assert_close(other.running_var, one.running_var)
 
 
 def test_every_norm_is_in_one_group_whose_gains_are_one_in_the_mean():
@@ -74,6 +79,19 @@ def test_a_new_head_keeps_its_weights_and_sees_larger_features():
     assert ratio > 5
 
 
+def test_gradients_follow_the_weights():
+    """Those that are multiplied by a number have their gradient divided by it: so steps of SGD change as it says."""
+    plain, scaled = shipped().train(), shipped().train()
+    scale_gains(scaled)
+    for model in (plain, scaled):
+        nn.functional.cross_entropy(model(images()), torch.arange(8)).backward()
+    before, after = dict(plain.named_parameters()), dict(scaled.named_parameters())
+    for name in ("conv1.weight", "layer1.0.conv2.weight", "layer4.1.bn2.weight", "layer4.1.bn2.bias", "fc.weight"):
+        factor = after[name].norm() / before[name].norm()
+        torch.testing.assert_close(after[name].grad, before[name].grad / factor)
+        assert (factor == 1) == (name == "conv1.weight")
+
+
 def test_a_new_model_is_as_it_was():
     model = ResNet18((3, 32, 32), 10)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -90,5 +108,5 @@ def test_gains_of_nothing_stay():
 
 
 def test_a_model_that_does_not_say_how():
-    with pytest.raises(UserError, match=r"^model\.unit_gains: ConvNet has norms of other kinds"):
+    with pytest.raises(UserError, match=r"^model\.unit_gains: ConvNet does not say which"):
         scale_gains(ConvNet((3, 16, 16), 4, base_depth=4, expansion=2))

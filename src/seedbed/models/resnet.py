@@ -48,7 +48,7 @@ class ResNet18(ResNet):
         return {"stem": [self.conv1, self.bn1], **deeper, "head": [self.fc]}
 
     def scales(self) -> Iterator[tuple[list[nn.Module], list[nn.Module]]]:
-        """Norms that scale together, because their outputs add up, and the layers that take these."""
+        """Norms whose outputs add up, or one alone, and the layers that take what they give."""
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
         for stage, above in zip(stages, [*stages[1:], None], strict=True):
             first, second = stage

@@ -56,7 +56,7 @@ def run(request: experiment.Request) -> RunResult:
         if key in KEYS_OF_THE_FILE or (
             group in (*OWN_TO_THE_INSTALLATION, "train", "features") and key not in KEYS_OF_TESTING
         ):
-            raise UserError(f"{word}: says nothing to task=evaluate; a checkpoint brings size and normalisation along")
+            raise UserError(f"{word}: says nothing to task=evaluate; a checkpoint brings its weights and size along")
     typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
     _refuse_foreign(path, facts["config"], typed)
     for group in OWN_TO_THE_INSTALLATION:
