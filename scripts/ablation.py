@@ -143,6 +143,7 @@ TABLES = {
             "fruits_resnet18",
             "Fruits-360, ResNet-18",
             ("learning rate 1e-2, 15 epochs", "optimizer.lr=1e-2 train.epochs=15"),
+            ("the backbone's gains 1 in the mean: it computes the same", "model.unit_gains=true"),
         ),
     ],
 }

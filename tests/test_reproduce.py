@@ -337,7 +337,8 @@ def test_the_bound_is_reached(scripts):
     assert highest([10, 60, 30], 1.0) == pytest.approx(1)
 
 
-def test_jagged_images_are_what_torchvision_makes_of_tensors_without_antialiasing(scripts, monkeypatch, tmp_path):
+@pytest.mark.parametrize("side", [28, 32])
+def test_jagged_images_are_what_torchvision_makes_of_tensors_without_antialiasing(scripts, tmp_path, side):
     import antialiasing
     import torch
     from torchvision.transforms.v2 import functional
@@ -348,13 +349,12 @@ def test_jagged_images_are_what_torchvision_makes_of_tensors_without_antialiasin
     with zipfile.ZipFile(source, "w") as archive:
         archive.writestr("fruits-360/LICENSE", "free")
         archive.writestr("fruits-360/Test/Fig 1/r0_3_100.jpg", content.getvalue())
-    monkeypatch.setattr(antialiasing, "JAGGED", made)
-    antialiasing.write_jagged(source)
+    antialiasing.write_jagged(source, made, side)
     with zipfile.ZipFile(made) as archive:
         assert archive.namelist() == ["fruits-360/Test/Fig 1/r0_3_100.png"]
         got = np.asarray(Image.open(io.BytesIO(archive.read(archive.namelist()[0]))))
     pixels = torch.from_numpy(np.asarray(Image.open(content)).copy()).permute(2, 0, 1)
-    jagged, smooth = (functional.resize(pixels, [28, 28], antialias=way).permute(1, 2, 0) for way in (False, True))
+    jagged, smooth = (functional.resize(pixels, [side, side], antialias=way).permute(1, 2, 0) for way in (False, True))
     assert np.abs(got.astype(int) - jagged.numpy()).max() <= 1
     assert np.abs(got.astype(int) - smooth.numpy()).mean() > 20
 
