@@ -128,6 +128,7 @@ TABLES = {
             "Fashion-MNIST, convnet, not augmented",
             ("Normalize read literally", "model.normalize_training=false"),
             ("early stopping and the weights by the validation loss", "train.monitor=val_loss"),
+            ("the rate never lowered", "scheduler.patience=50"),
         ),
         *whole(
             "fruits_convnet_augmented",
@@ -138,12 +139,13 @@ TABLES = {
             "fashion_mnist_resnet18",
             "Fashion-MNIST, ResNet-18",
             ("learning rate 1e-2, ten epochs", "optimizer.lr=1e-2 train.epochs=10"),
+            ("gains of 1 in the backbone, five epochs", "model.unit_gains=true train.epochs=5"),
         ),
         *whole(
             "fruits_resnet18",
             "Fruits-360, ResNet-18",
             ("learning rate 1e-2, 15 epochs", "optimizer.lr=1e-2 train.epochs=15"),
-            ("the backbone's gains 1 in the mean: it computes the same", "model.unit_gains=true"),
+            ("gains of 1 in the backbone", "model.unit_gains=true"),
         ),
     ],
 }
