@@ -62,8 +62,7 @@ def test_there_is_no_other_split_to_test(tmp_path):
     "word",
     [
         "model.mean=0.1", "model.normalize_training=false", "dataset.image_size=64", "augment=flip", "train=smoke",
-        "augment.steps.flip.p=1", "optimizer.lr=1", "train.epochs=3",
-        "model.unit_gains=true",
+        "augment.steps.flip.p=1", "optimizer.lr=1", "train.epochs=3", "model.unit_gains=true",
     ],
 )  # fmt: skip
 def test_what_would_be_ignored_is_refused(tmp_path, word):
