@@ -69,7 +69,7 @@ RESNET = (
     ("from scratch", "model.pretrained=none"),
     (
         "from scratch, learning rate 1e-2, momentum 0.9",
-        "model.pretrained=none optimizer.lr=1e-2 optimizer.momentum=0.9",
+        f"model.pretrained=none {FASTER}",
     ),
 )
 PRETRAINING = (

@@ -15,13 +15,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from composed import composed
+from composed import Parts, composed, parts
 from kept_runs import complete
 from table_of_runs import write_table
 from torch import nn
 
-from seedbed import build, randomness
+from seedbed import randomness
 from seedbed.data.loader import Loader
+from seedbed.engine.evaluate import Metrics, measure
 
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "batch_statistics.csv"
 RUNS = (
@@ -64,26 +65,29 @@ def tested(words: str) -> list[float]:
     """Test accuracies of the finished run of these words, one for each of `TESTS`."""
     weights = complete(words) / "best.safetensors"
     settings = composed([*words.split(), f"model.pretrained={weights.resolve()}"])
-    data = build.load_data(settings)
-    preprocess = build.make_preprocess(settings, data)
-    model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
-    build.prepare_tuning(settings, model, preprocess, begins=True)
-    kept, accuracies = {key: value.clone() for key, value in model.state_dict().items()}, []
+    run = parts(settings)
+    accuracies = []
     for _, training, shuffled in TESTS:
-        model.load_state_dict(kept)
-        model.eval()
-        for layer in model.modules():
-            if isinstance(layer, training):
-                layer.train()
         randomness.seed_torch(settings.root.seed, 0, randomness.DROPOUT)
-        loader = Loader(
-            data.test, preprocess, batch_size=settings.train.batch_size, device=on.torch,
-            channels_last=on.channels_last, seed=settings.root.seed if shuffled else None,
-        )  # fmt: skip
-        with torch.no_grad(), on.autocast():
-            right = [(model(x).argmax(1) == y).float() for x, y in loader.epoch()]
-        accuracies.append(torch.cat(right).mean().item())
+        loader = run.loader(run.data.test, settings.train.batch_size, settings.root.seed if shuffled else None)
+        accuracies.append(tested_in_part_as_trained(run, loader, training).accuracy)
     return accuracies
+
+
+@torch.no_grad()
+def tested_in_part_as_trained(run: Parts, loader: Loader, training: tuple[type[nn.Module], ...]) -> Metrics:
+    """The model on a split, layers of some kinds in training mode. Its weights and statistics stay as they are."""
+    model = run.model
+    kept = {key: value.clone() for key, value in model.state_dict().items()}
+    model.eval()
+    for layer in model.modules():
+        if isinstance(layer, training):
+            layer.train()
+    with run.on.autocast():
+        pairs = [(model(x).argmax(1), y) for x, y in loader.epoch()]
+    model.eval().load_state_dict(kept)
+    predictions, labels = (torch.cat(part).cpu().numpy() for part in zip(*pairs, strict=True))
+    return measure(labels, predictions, len(run.data.classes))
 
 
 if __name__ == "__main__":

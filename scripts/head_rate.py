@@ -13,17 +13,16 @@ SEEDBED_DATA, as by any run.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
-from composed import composed
+from composed import composed, parts
+from table_of_runs import write_table
 from torch import nn
 from torch.nn import functional as F
 
 from seedbed import build, randomness
 from seedbed.config import Settings
-from seedbed.data.loader import Loader
 from seedbed.types import Split
 
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "head_rate.csv"
@@ -42,20 +41,15 @@ ROWS = (
 
 def main() -> None:
     settings = composed([PRESET])
-    data = build.load_data(settings)
-    randomness.seed_torch(settings.root.seed, 0, randomness.WEIGHTS)
-    preprocess = build.make_preprocess(settings, data)
-    model, on = build.make_model(settings, build.input_shape(data, preprocess), len(data.classes))
-    build.prepare_tuning(settings, model, preprocess, begins=True)
+    data, _, model, on = run = parts(settings)
 
     def features(split: Split) -> tuple[torch.Tensor, torch.Tensor]:
         """Float32 `[N, 512]` and labels `[N]`."""
-        loader = Loader(split, preprocess, batch_size=250, device=on.torch, channels_last=on.channels_last)
         model.eval()
         taken, parts = [], []
         hook = model.fc.register_forward_hook(lambda _, given, __: taken.append(given[0].float()))
         with torch.inference_mode(), on.autocast():
-            for x, y in loader.epoch():
+            for x, y in run.loader(split, 250).epoch():
                 model(x)
                 parts.append(y)
         hook.remove()
@@ -69,10 +63,10 @@ def main() -> None:
         epochs = round(EPOCHS * longer)
         head = trained(settings, *(train[0] * scale, train[1]), len(data.classes), rate, epochs)
         ends = [f"{accuracy(head, x * scale, y):.4f}" for x, y in (train, test)]
-        rows.append((name, scale, rate, epochs, *ends, on.torch.type, on.precision))
+        values = (name, scale, rate, epochs, *ends, on.torch.type, on.precision)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+        write_table(TABLE, COLUMNS, rows)
         print(f"| {name} | {epochs} | {' | '.join(ends)} |", flush=True)
-    with TABLE.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
 
 
 def trained(settings: Settings, x: torch.Tensor, y: torch.Tensor, classes: int, rate: float, epochs: int) -> nn.Linear:

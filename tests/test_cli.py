@@ -62,6 +62,12 @@ def test_a_run_leaves_a_complete_folder_and_nothing_else(seedbed, tmp_path):
     assert "identical to the figures" in again.out
 
 
+def test_a_convolutional_model_shows_its_evidence_too(seedbed):
+    small = ("model=convnet", "model.base_depth=2", "model.expansion=2", "dataset.subset=64", "train.epochs=1")
+    (folder,) = seedbed("dataset=digits", *small).check().folders
+    assert {p.name for p in folder.iterdir()} == RUN_FILES | {"evidence.png"}
+
+
 def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed):
     """Validation, and with it the weights that are kept, are the same; a file of before can be tested by views too."""
     words = ("dataset=digits", "train.epochs=2", "augment=flip")

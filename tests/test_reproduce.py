@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import subprocess
@@ -16,6 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
+from seedbed import build, files
+from seedbed.engine import loop
+from seedbed.engine.early_stopping import EarlyStopping
+from seedbed.engine.evaluate import predict
 
 ROOT = Path(__file__).parents[1]
 
@@ -292,12 +298,75 @@ def test_fine_tuning_keeps_lines_whose_settings_are_the_same(scripts, monkeypatc
     assert len(held) == 36 and [line["digest"] for line in held[:6]] == ["34cd"] * 4 + ["12ab"] * 2
 
 
-def test_every_command_of_the_ablations_is_a_configuration(scripts):
+def test_every_command_of_the_scripts_is_a_configuration(scripts):
     import ablation
+    import antialiasing
+    import batch_statistics
+    import fine_tuning
+    import head_rate
+    import swings
+    import whole_test_set
     from composed import composed
 
-    for words in {row.words for table in ablation.TABLES.values() for row in table}:
+    tuning = {
+        f"{preset} {fine_tuning.BUDGET}{begins}"
+        for _, preset in fine_tuning.DATA.values()
+        for begins, _ in fine_tuning.BEGINS.values()
+    }
+    tables = {row.words for table in ablation.TABLES.values() for row in table}
+    single = {words for module in (antialiasing, batch_statistics, whole_test_set) for _, words, *_ in module.RUNS}
+    for words in tables | tuning | single | {swings.WORDS, head_rate.PRESET}:
         composed(words.split())
+
+
+@pytest.fixture
+def small_convnet(scripts, tmp_path, monkeypatch):
+    """swings.py with a network of a few thousand parameters on digits, and its own places."""
+    import swings
+
+    monkeypatch.setattr(swings, "FOLDER", tmp_path)
+    monkeypatch.setattr(swings, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(swings, "EPOCHS", 3)
+    words = "dataset=digits model=convnet model.base_depth=2 model.expansion=2 optimizer.lr=1e-3 train.batch_size=100"
+    monkeypatch.setattr(swings, "WORDS", f"{words} scheduler=plateau scheduler.patience=50 train.epochs=3")
+    monkeypatch.setattr(sys, "argv", ["swings.py"])
+    return swings
+
+
+def test_the_weights_of_every_epoch_are_tested_and_stay_as_they_were(small_convnet, tmp_path, capsys):
+    """As `python -m run` trains them, though each is tested twice between, and with a stop between two epochs."""
+    from composed import composed, parts
+    from torch import nn
+
+    swings = small_convnet
+    swings.main()
+    assert (tmp_path / "swings.png").is_file() and "| 1 | epoch 3: the last |" in capsys.readouterr().out
+    with (tmp_path / "swings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["seed"], row["epoch"]) for row in rows] == [(s, e) for s in "01" for e in "123"]
+    settings = composed([*swings.WORDS.split(), "seed=1"])
+    run = parts(settings)
+    state = loop.State(
+        run.model, build.make_optimizer(settings, run.model), None, EarlyStopping("val_accuracy", None)
+    )  # fmt: skip
+    for _ in loop.fit(
+        state, run.loader(run.data.train, 100, 1), run.loader(run.data.val, 1000), epochs=3, seed=1, classes=10,
+        loss=nn.CrossEntropyLoss(), autocast=run.on.autocast,
+    ):  # fmt: skip
+        pass
+    history = [{key: f"{epoch[key]:.4f}" for key in ("train_loss", "val_loss")} for epoch in state.history]
+    assert [{key: row[key] for key in history[0]} for row in rows[3:]] == history
+    _, predictions, labels = predict(run.model, run.loader(run.data.test, 50), nn.CrossEntropyLoss(), run.on.autocast)
+    assert rows[-1]["accuracy"] == f"{(predictions == labels).mean():.4f}" != rows[-1]["batch_statistics"]
+
+
+def test_a_seed_is_not_trained_twice_at_once(small_convnet):
+    place = small_convnet.KEPT / f"swings_0_{small_convnet.digest(f'{small_convnet.WORDS} seed=0')}.lock"
+    place.parent.mkdir()
+    with place.open("a") as file:
+        assert files.lock(file)
+        with pytest.raises(SystemExit, match=r"another swings\.py trains seed 0"):
+            small_convnet.main()
 
 
 def test_classes_of_unequal_sizes_are_in_proportion_and_tested_whole(scripts, monkeypatch, tmp_path):
