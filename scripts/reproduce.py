@@ -68,6 +68,13 @@ ROWS = (
 )
 
 
+LEGEND = (
+    "Figures of several seeds are means ± sample standard deviations. Minutes are of features, training and "
+    "validation, without start, test and plots: the median of the seeds, of those on CPUs where there are any. The "
+    "seconds are those until validation first reached the accuracy that the report has in the test, the median again."
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", default=["original/", "best/"], help="default: all twenty")
@@ -144,11 +151,24 @@ def facts(folder: Path, preset: str) -> dict[str, str]:
         "parameters": str(result["parameters"]),
         "precision_used": environment["precision"],
         "device": environment["device"].partition(":")[0],
-        "machine": environment["gpu"] or environment["cpu"],
+        "machine": machine(environment),
         "threads": str(environment["threads"]),
-        "commit": (environment["git"] or {}).get("commit", "")[:10],
+        "commit": commit(environment["git"] or {}),
         "date": environment["started"][:10],
     }
+
+
+def machine(environment: dict) -> str:
+    """A GPU by its name, a CPU by its name, its vector instructions and the number of its cores."""
+    if environment["gpu"]:
+        return environment["gpu"]
+    vectors = f" ({environment['cpu_vectors']})" if environment.get("cpu_vectors") else ""
+    return f"{environment['cpu']}{vectors}, {environment['cores']} cores"
+
+
+def commit(git: dict) -> str:
+    """Its first ten digits, and a plus where files differed from it."""
+    return git.get("commit", "")[:10] + ("+" if git.get("changed") else "")
 
 
 Runs = dict[tuple[str, str, int], dict[str, str]]
@@ -193,11 +213,7 @@ def beside(preset: str, split: str, seed: int, accuracy: str, committed: Runs) -
 
 
 def table(runs: Runs) -> str:
-    """The report beside its reproduction and ours, as Markdown.
-
-    Minutes and seconds are of features, training and validation, on CPUs where any seed was run on one; the last ones
-    until validation first reached the accuracy that the report tested.
-    """
+    """The report beside its reproduction and ours, as Markdown."""
     head = ("row", "", "accuracy", "F1", "recall", "precision", "minutes", "s to its accuracy", "seeds")
     lines = ["| " + " | ".join(head) + " |", "| --- | --- | " + "---: | " * 7]
     for row in ROWS:
@@ -212,6 +228,7 @@ def table(runs: Runs) -> str:
         for kind, name in (("original", "its settings"), ("best", "ours")):
             lines += _lines(name, [r for key, r in runs.items() if key[:2] == (f"{kind}/{row.preset}", "official")])
         lines += _lines("ours, arcs", [r for key, r in runs.items() if key[:2] == (f"best/{row.preset}", "arcs")])
+    lines += ["", LEGEND]
     totals = []
     for seed in sorted({seed for preset, split, seed in runs if split == "official"}):
         ours = [runs.get((f"best/{row.preset}", "official", seed)) for row in ROWS]

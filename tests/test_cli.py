@@ -54,7 +54,7 @@ def test_a_run_leaves_a_complete_folder_and_nothing_else(seedbed, tmp_path):
     best = max(rows, key=lambda row: float(row["val_accuracy"]))
     assert int(best["epoch"]) == result["best_epoch"]
     environment = json.loads((folder / "environment.json").read_text())
-    assert environment["versions"]["torch"] and environment["threads"] >= 1
+    assert environment["versions"]["torch"] and environment["threads"] >= 1 and "cpu_vectors" in environment
     assert not set("=, ") & set(folder.name)
     assert "accuracy" in done.out and str(folder) in done.out
 

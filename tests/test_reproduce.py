@@ -173,6 +173,7 @@ def test_the_table_has_means_and_deviations(scripts):
     )
     assert lines[at + 3].startswith("| | ours, arcs | 0.9500 | ") and lines[at + 3].endswith(" | 1.5 | 12 | 1 |")
     assert len({text.count("|") for text in lines if text.startswith("|")}) == 1
+    assert reproduce.LEGEND in lines
     assert lines[-1] == "Machine: abacus, 2 threads, float32." and not [text for text in lines if "views" in text]
     runs["best/fruits_mlp", "arcs", 0] |= {"views": "6", "single_view": "0.9400", "device": "cuda"}
     assert "| | ours, arcs, on a GPU | 0.9500 | " in reproduce.table(runs)
@@ -184,6 +185,17 @@ def test_the_table_has_means_and_deviations(scripts):
         "Fruits, MLP on pixels, arcs: ours averages 6 views of each test image; with one, accuracy 0.9400."
         in reproduce.table(runs).splitlines()
     )
+
+
+def test_a_line_says_what_machine_and_whether_the_code_was_the_commit_s(scripts):
+    _, reproduce = scripts
+    cpu = {"gpu": None, "cpu": "abacus", "cores": 2}
+    assert reproduce.machine(cpu) == "abacus, 2 cores"
+    assert reproduce.machine({**cpu, "cpu_vectors": "AVX512"}) == "abacus (AVX512), 2 cores"
+    assert reproduce.machine({**cpu, "gpu": "loom"}) == "loom"
+    git = {"commit": "0123456789abcdef", "changed": False}
+    assert [reproduce.commit({**git, "changed": way}) for way in (False, True)] == ["0123456789", "0123456789+"]
+    assert reproduce.commit({}) == ""
 
 
 def test_a_setting_that_changes_nothing_leaves_a_kept_run_the_same(scripts, monkeypatch):

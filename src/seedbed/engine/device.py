@@ -37,6 +37,7 @@ class Device:
         return {
             "device": str(self.torch),
             "gpu": gpu,
+            "cpu_vectors": cpu_vectors(),
             "precision": self.precision,
             "channels_last": self.channels_last,
             "threads": self.threads,
@@ -63,6 +64,19 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def cpu_vectors() -> str | None:
+    """The widest vector instructions of this CPU that torch uses; figures differ in the last digits between them."""
+    for name, supported in (
+        ("AMX", torch.cpu._is_amx_tile_supported),
+        ("AVX512-bf16", torch.cpu._is_avx512_bf16_supported),
+        ("AVX512", torch.cpu._is_avx512_supported),
+        ("AVX2", torch.cpu._is_avx2_supported),
+    ):
+        if supported():
+            return name
+    return None
 
 
 def require(name: str) -> None:
