@@ -3,11 +3,10 @@
     python scripts/swings.py                         two seeds, one after another, then the table and the plot
     python scripts/swings.py --seed 1 --threads 1    one seed on one core and nothing else: another may go beside it
 
-The settings of original/fashion_mnist_convnet_not_augmented with a rate that is never lowered, for as many epochs as
-the report's 17 minutes have room for at the 36 seconds that its augmented epochs took. The weights of every epoch are
-tested, by the norms' running statistics and by those of shuffled batches of 100 test images: that shows a range and
-chooses nothing. Writes docs/results/swings.csv and swings.png and prints a Markdown table. A killed script goes on
-after the last finished epoch. The data sets are read from SEEDBED_DATA, as by any run.
+The settings of original/fashion_mnist_convnet_not_augmented with a rate that is never lowered, for twelve epochs. The
+weights of every epoch are tested, by the norms' running statistics and by those of shuffled batches of 100 test
+images: that shows a range and chooses nothing. Writes docs/results/swings.csv and swings.png and prints a Markdown
+table. A killed script goes on after the last finished epoch. The data sets are read from SEEDBED_DATA, as by any run.
 """
 
 from __future__ import annotations
@@ -18,26 +17,21 @@ from pathlib import Path
 import numpy as np
 from batch_statistics import tested_in_part_as_trained
 from composed import composed, parts
+from epochs import trained
 from kept_runs import KEPT, digest
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from table_of_runs import write_table
 from torch import nn
 
-from seedbed import build
-from seedbed.engine import checkpoint
-from seedbed.engine.early_stopping import EarlyStopping
-from seedbed.engine.loop import State, fit
-from seedbed.files import lock
 from seedbed.results.plots import save
 
 FOLDER = Path(__file__).parents[1] / "docs" / "results"
-EPOCHS, SEEDS = 28, (0, 1)
+EPOCHS, SEEDS = 12, (0, 1)
 WORDS = (
     "experiment=original/fashion_mnist_convnet_not_augmented scheduler.patience=50 train.patience=null "
     f"train.epochs={EPOCHS}"
 )
-PATIENCE = 9  # of early stopping, in the report
 FIGURES = ("accuracy", "f1", "recall", "precision")
 REPORT = (0.77, 0.78, 0.77, 0.80)
 COLUMNS = ("seed", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", *FIGURES, "batch_statistics")
@@ -49,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="train one seed; no table, no plot")
     parser.add_argument("--threads", type=int, help="default: all cores")
     given = parser.parse_args()
-    threads = f"device.threads={given.threads}" if given.threads else ""
+    threads = [f"device.threads={given.threads}"] if given.threads else []
     if given.seed is not None:
         epochs_of(given.seed, threads)
         return
@@ -62,51 +56,26 @@ def main() -> None:
     draw(runs)
 
 
-def epochs_of(seed: int, threads: str) -> Rows:
+def epochs_of(seed: int, threads: list[str]) -> Rows:
     """A row for each epoch: `COLUMNS` but for the seed."""
     words = f"{WORDS} seed={seed}"
-    place = KEPT / f"swings_{seed}_{digest(words)}.pt"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.with_suffix(".lock").open("a") as file:
-        try:
-            lock(file)
-        except BlockingIOError:
-            raise SystemExit(f"error: another swings.py trains seed {seed}") from None
-        saved = checkpoint.load_last(place) if place.is_file() else {"history": [], "tested": []}
-        if len(saved["history"]) < EPOCHS:
-            saved = trained(f"{words} {threads}", saved, place)
-    return [
-        {key: value for key, value in {**epoch, **figures}.items() if key in COLUMNS}
-        for epoch, figures in zip(saved["history"], saved["tested"], strict=True)
-    ]
-
-
-def trained(words: str, saved: dict, place: Path) -> dict:
-    """Train to the end from what is saved, test after every epoch, and save that."""
-    settings = composed(words.split())
-    seed, sizes = settings.root.seed, settings.train
+    settings = composed([*words.split(), *threads])
     run = parts(settings)
     train, val, test = (
-        run.loader(run.data.train, sizes.batch_size, seed),
-        run.loader(run.data.val, sizes.eval_batch_size),
-        run.loader(run.data.test, sizes.batch_size, seed),
+        run.loader(run.data.train, settings.train.batch_size, seed),
+        run.loader(run.data.val, settings.train.eval_batch_size),
+        run.loader(run.data.test, settings.train.batch_size, seed),
     )
-    optimizer = build.make_optimizer(settings, run.model)
-    schedule, _ = build.make_schedule(settings, optimizer, EPOCHS * len(train))
-    state = State(run.model, optimizer, schedule, EarlyStopping(sizes.monitor, None))
-    if saved["history"]:
-        state.load_state_dict(saved)
-    tested, classes = saved["tested"], len(run.data.classes)
-    for _ in fit(
-        state, train, val, epochs=EPOCHS, seed=seed, classes=classes, loss=nn.CrossEntropyLoss(),
-        autocast=run.on.autocast,
-    ):  # fmt: skip
+
+    def tested() -> dict[str, float]:
         running, batch = (tested_in_part_as_trained(run, test, kinds) for kinds in ((), (nn.BatchNorm2d,)))
-        figures = {name: getattr(running, name) for name in FIGURES} | {"batch_statistics": batch.accuracy}
-        tested.append(figures)
-        checkpoint.save_last(place, {**state.state_dict(), "tested": tested})
-        print(seed, state.epoch, *(f"{value:.4f}" for value in figures.values()), flush=True)
-    return {"history": state.history, "tested": tested}
+        return {name: getattr(running, name) for name in FIGURES} | {"batch_statistics": batch.accuracy}
+
+    kept = trained(settings, run, KEPT / f"swings_{seed}_{digest(words)}.pt", train, val, tested)
+    return [
+        {key: value for key, value in {**epoch, **figures}.items() if key in COLUMNS}
+        for epoch, figures in zip(kept["history"], kept["noted"], strict=True)
+    ]
 
 
 def table(runs: dict[int, Rows]) -> str:
@@ -117,11 +86,10 @@ def table(runs: dict[int, Rows]) -> str:
         f"| | the report | {' | '.join(f'{figure:.2f}' for figure in REPORT)} | |",
     ]
     for seed, rows in runs.items():
-        first, best = stopped(rows), max(rows, key=lambda row: row["val_accuracy"])
+        best = max(rows, key=lambda row: row["val_accuracy"])
         accuracies = sorted(rows, key=lambda row: row["accuracy"])
         chosen = (
-            (f"epoch {first['epoch']}: the best in validation before {PATIENCE} without a better one", first),
-            (f"epoch {best['epoch']}: the best in validation of {len(rows)}", best),
+            (f"epoch {best['epoch']}: the best in validation", best),
             (f"epoch {rows[-1]['epoch']}: the last", rows[-1]),
             (f"epoch {accuracies[0]['epoch']}: the lowest in the test", accuracies[0]),
             (f"epoch {accuracies[-1]['epoch']}: the highest in the test", accuracies[-1]),
@@ -131,16 +99,6 @@ def table(runs: dict[int, Rows]) -> str:
             lines.append(f"| {seed} | {name} | {' | '.join(cells)} |")
         lines.append(f"| {seed} | median of {len(rows)} | {np.median([row['accuracy'] for row in rows]):.4f} | | | | |")
     return "\n".join(lines) + "\n"
-
-
-def stopped(rows: Rows) -> dict[str, float]:
-    """The epoch whose weights early stopping by validation accuracy would have kept."""
-    stopping = EarlyStopping("val_accuracy", PATIENCE)
-    for row in rows:
-        if stopping.exhausted:
-            break
-        stopping.update(row["epoch"], row["val_accuracy"])
-    return rows[stopping.best_epoch - 1]
 
 
 def draw(runs: dict[int, Rows]) -> None:
