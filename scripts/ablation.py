@@ -81,6 +81,7 @@ PRETRAINING = (
     ("the rate falls as a cosine", "scheduler.anneal_strategy=cos"),
 )
 FRAGMENTS = ("crop read literally: fragments of 28x28", "dataset.stored_size=100 augment.steps.crop.size=28")
+HALF = ("half of the training images for validation", "dataset.val_fraction=0.5")
 LONG, SHORT = "train.epochs=10", "dataset.subset=3000 train.epochs=6"
 TABLES = {
     "fashion_mnist_mlp": with_best(
@@ -122,13 +123,17 @@ TABLES = {
             ("150 words after the first selection, not 300", "features.selection.sizes=[150,64]"),
             ("750 words", "features.selection.sizes=[750,64]"),
             ("forests of 10 trees, not 100", "features.selection.trees=10"),
+            HALF,
         ),
+        *whole("fashion_mnist_mlp", "Fashion-MNIST, MLP on pixels", HALF),
         *whole(
             "fashion_mnist_convnet_not_augmented",
             "Fashion-MNIST, convnet, not augmented",
             ("Normalize read literally", "model.normalize_training=false"),
             ("early stopping and the weights by the validation loss", "train.monitor=val_loss"),
             ("the rate never lowered", "scheduler.patience=50"),
+            HALF,
+            (f"{HALF[0]}, seed 1", f"{HALF[1]} seed=1"),
         ),
         *whole(
             "fruits_convnet_augmented",

@@ -113,16 +113,21 @@ def draw(runs: Runs) -> None:
     """equal_time.png: test error by epochs, each point a run of its own."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, (data, (name, _)) in zip(figure.subplots(1, len(DATA)), DATA.items(), strict=True):
+        ends = {}
         for begins, (_, colour) in BEGINS.items():
             errors = [1 - figures(runs, data, begins, epochs, "test_accuracy") for epochs in EPOCHS]
             for epochs, values in zip(EPOCHS, errors, strict=True):
                 axes.plot([epochs] * len(values), values, "o", color=colour, markersize=4, alpha=0.6)
             means = [values.mean() for values in errors]
             axes.plot(EPOCHS, means, color=colour, label=begins)
+            ends[means[-1]] = colour
+        for end, colour in ends.items():
+            # Ends that nearly meet would write their labels over each other.
+            near = [other for other in ends if other != end and abs(np.log(other / end)) < 0.06]
+            lift = sum(5 if end > other else -5 for other in near)
             axes.annotate(
-                f"{means[-1]:.2%}", (EPOCHS[-1], means[-1]), (8, 0),
-                textcoords="offset points", va="center", color=colour,
-            )  # fmt: skip
+                f"{end:.2%}", (EPOCHS[-1], end), (8, lift), textcoords="offset points", va="center", color=colour
+            )
         axes.set(title=f"{name}, subset of 15,000", xlabel="epochs, each point a run of its own")
         axes.set_ylabel("test error, three seeds")
         axes.set_yscale("log")
