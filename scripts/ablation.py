@@ -133,7 +133,6 @@ TABLES = {
             ("early stopping and the weights by the validation loss", "train.monitor=val_loss"),
             ("the rate never lowered", "scheduler.patience=50"),
             HALF,
-            (f"{HALF[0]}, seed 1", f"{HALF[1]} seed=1"),
         ),
         *whole(
             "fruits_convnet_augmented",

@@ -40,6 +40,10 @@ RUNS = (
         "Fashion-MNIST, not augmented, Normalize read literally",
         "experiment=original/fashion_mnist_convnet_not_augmented model.normalize_training=false",
     ),
+    (
+        "Fashion-MNIST, not augmented, half of the training images for validation",
+        "experiment=original/fashion_mnist_convnet_not_augmented dataset.val_fraction=0.5",
+    ),
 )
 # name, layers that stay in training mode, whether the test images are shuffled
 TESTS = (
