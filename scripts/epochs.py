@@ -19,7 +19,7 @@ from seedbed.files import lock
 
 
 def trained(
-    settings: Settings, run: Parts, place: Path, train: Loader, val: Loader, after: Callable[[], dict[str, Any]] = dict
+    settings: Settings, run: Parts, place: Path, train: Loader, val: Loader, after: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
     """Train by the settings' optimizer, schedule and early stopping, or find that done.
 
@@ -28,7 +28,7 @@ def trained(
         after: called after every epoch; what it returns is kept.
 
     Returns:
-        the last state: `history`, `best` weights, and `noted`, what `after` returned.
+        a row for each epoch: `history`, as metrics.csv has it, and `noted`, what `after` returned.
 
     Raises:
         SystemExit: another process trains at this place.
@@ -54,6 +54,5 @@ def trained(
         ):  # fmt: skip
             noted.append(after())
             checkpoint.save_last(place, {**state.state_dict(), "noted": noted})
-            row = state.history[-1]
-            print(place.stem, row["epoch"], f"{row['val_accuracy']:.4f}", noted[-1] or "", flush=True)
-    return {"history": state.history, "best": state.best, "noted": noted}
+            print(place.stem, state.epoch, noted[-1], flush=True)
+    return {"history": state.history, "noted": noted}

@@ -12,7 +12,6 @@ table. A killed script goes on after the last finished epoch. The data sets are 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 from batch_statistics import tested_in_part_as_trained
@@ -21,19 +20,18 @@ from epochs import trained
 from kept_runs import KEPT, digest
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from reproduce import FIGURES, FOLDER, ROWS
 from table_of_runs import write_table
 from torch import nn
 
 from seedbed.results.plots import save
 
-FOLDER = Path(__file__).parents[1] / "docs" / "results"
 EPOCHS, SEEDS = 12, (0, 1)
 WORDS = (
     "experiment=original/fashion_mnist_convnet_not_augmented scheduler.patience=50 train.patience=null "
     f"train.epochs={EPOCHS}"
 )
-FIGURES = ("accuracy", "f1", "recall", "precision")
-REPORT = (0.77, 0.78, 0.77, 0.80)
+REPORT = next(row for row in ROWS if row.preset == "fashion_mnist_convnet_not_augmented")
 COLUMNS = ("seed", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", *FIGURES, "batch_statistics")
 Rows = list[dict[str, float]]
 
@@ -83,7 +81,7 @@ def table(runs: dict[int, Rows]) -> str:
     lines = [
         f"| seed | weights of | {' | '.join(FIGURES)} | by batch statistics |",
         "| ---: | --- |" + " ---: |" * (len(FIGURES) + 1),
-        f"| | the report | {' | '.join(f'{figure:.2f}' for figure in REPORT)} | |",
+        f"| | the report | {' | '.join(f'{getattr(REPORT, name):.2f}' for name in FIGURES)} | |",
     ]
     for seed, rows in runs.items():
         best = max(rows, key=lambda row: row["val_accuracy"])
@@ -110,7 +108,7 @@ def draw(runs: dict[int, Rows]) -> None:
         for key, style in (("accuracy", "o-"), ("batch_statistics", ":")):
             name = f"seed {seed}{', by batch statistics' if key == 'batch_statistics' else ''}"
             axes.plot(epochs, [row[key] for row in rows], style, markersize=3.5, color=colour, label=name)
-    axes.axhline(REPORT[0], color="#555555", linewidth=1, linestyle="--", label="the report")
+    axes.axhline(REPORT.accuracy, color="#555555", linewidth=1, linestyle="--", label="the report")
     axes.set(xlabel="epoch", ylabel="test accuracy of its weights")
     axes.set_title("Fashion-MNIST, the report's convnet, not augmented, rate 1e-4 throughout")
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))

@@ -345,31 +345,45 @@ def small_convnet(scripts, tmp_path, monkeypatch):
     return swings
 
 
-def test_the_weights_of_every_epoch_are_tested_and_stay_as_they_were(small_convnet, tmp_path, capsys):
-    """As `python -m run` trains them, though each is tested twice between, and with a stop between two epochs."""
+def test_the_weights_of_every_epoch_are_tested_and_stay_as_they_were(small_convnet, tmp_path, capsys, monkeypatch):
+    """As the loop alone trains them, though each is tested twice between, and though the second test was stopped."""
     from composed import composed, parts
     from torch import nn
 
-    swings = small_convnet
+    swings, calls = small_convnet, []
+    test = swings.tested_in_part_as_trained
+
+    def stopped(*words):
+        calls.append(words)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return test(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(swings, "tested_in_part_as_trained", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            swings.main()
     swings.main()
     assert (tmp_path / "swings.png").is_file() and "| 1 | epoch 3: the last |" in capsys.readouterr().out
     with (tmp_path / "swings.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["seed"], row["epoch"]) for row in rows] == [(s, e) for s in "01" for e in "123"]
-    settings = composed([*swings.WORDS.split(), "seed=1"])
+    assert len(calls) == 4
+    settings = composed([*swings.WORDS.split(), "seed=0"])
     run = parts(settings)
     state = loop.State(
         run.model, build.make_optimizer(settings, run.model), None, EarlyStopping("val_accuracy", None)
     )  # fmt: skip
     for _ in loop.fit(
-        state, run.loader(run.data.train, 100, 1), run.loader(run.data.val, 1000), epochs=3, seed=1, classes=10,
+        state, run.loader(run.data.train, 100, 0), run.loader(run.data.val, 1000), epochs=3, seed=0, classes=10,
         loss=nn.CrossEntropyLoss(), autocast=run.on.autocast,
     ):  # fmt: skip
         pass
     history = [{key: f"{epoch[key]:.4f}" for key in ("train_loss", "val_loss")} for epoch in state.history]
-    assert [{key: row[key] for key in history[0]} for row in rows[3:]] == history
+    assert [{key: row[key] for key in history[0]} for row in rows[:3]] == history
     _, predictions, labels = predict(run.model, run.loader(run.data.test, 50), nn.CrossEntropyLoss(), run.on.autocast)
-    assert rows[-1]["accuracy"] == f"{(predictions == labels).mean():.4f}" != rows[-1]["batch_statistics"]
+    assert [{key: row[key] for key in history[0]} for row in rows[3:]] != history, "the other seed is another run"
+    assert rows[2]["accuracy"] == f"{(predictions == labels).mean():.4f}" != rows[2]["batch_statistics"]
 
 
 def test_a_seed_is_not_trained_twice_at_once(small_convnet):
