@@ -43,7 +43,7 @@ class ImageData:
         train, val, test: the three splits; each label indexes `classes`.
         classes: class names in label order.
         names: one name an image (its path in the source), row by row of `train.images`.
-        fingerprint: changes with the classes, the images' names and labels, and the splits.
+        fingerprint: changes with the classes, the images' names, labels and size, the splits, and some of the pixels.
         store: changes with the images' content and size.
         skipped: unreadable images that were left out, as `name: reason`.
     """

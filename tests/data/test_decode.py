@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from seedbed.data.decode import BadImage, decode, decode_rows, reader, resize_arrays
+from seedbed.types import UserError
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
@@ -33,6 +39,19 @@ def test_transparent_pixels_lie_on_white():
 def test_sixteen_bit_greys_are_scaled():
     image = Image.fromarray(np.full((4, 4), 40_000, np.uint16))
     assert (decode(encoded(image), 1, 4) == 40_000 >> 8).all()
+
+
+def test_sixteen_bit_greys_of_a_pgm_are_scaled_as_those_of_a_png():
+    grey = np.linspace(0, 65_535, 16).astype(np.uint16).reshape(4, 4)
+    pgm = b"P5 4 4 65535\n" + grey.astype(">u2").tobytes()
+    assert np.array_equal(decode(pgm, 1, 4), decode(encoded(Image.fromarray(grey)), 1, 4))
+    assert np.array_equal(decode(pgm, 1, 4)[0], grey >> 8)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_greys_without_a_known_white_are_refused(kind):
+    with pytest.raises(BadImage, match="white is not known"):
+        decode(encoded(Image.fromarray(np.ones((4, 4), kind)), "TIFF"), 1, 4)
 
 
 def test_resizing_is_antialiased():
@@ -67,6 +86,51 @@ def test_postscript_under_an_images_name_starts_no_interpreter(monkeypatch):
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     with pytest.raises(BadImage, match="not an image"):
         decode(content, 3, 8)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "I/O error"), MemoryError()])
+def test_what_may_pass_is_no_bad_image(error):
+    def read(name: str) -> bytes:
+        raise error
+
+    with pytest.raises(UserError, match=r"x\.png: cannot be read.*start again"):
+        decode_rows(read, ["x.png"], np.zeros((1, 1, 4, 4), np.uint8), 0)
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in tasks for child in path.read_text().split()]
+
+
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs /proc with children")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    """One image is a pipe that nobody writes to, so that a worker stands still there."""
+    content = encoded(Image.new("L", (4, 4)))
+    for row in range(1100):
+        (tmp_path / f"{row:04d}.png").write_bytes(content)
+    (tmp_path / "0600.png").unlink()
+    os.mkfifo(tmp_path / "0600.png")
+    code = (
+        "import functools, sys, numpy as np; from pathlib import Path; from seedbed.data import decode\n"
+        "if __name__ == '__main__':\n"
+        "    np.save(sys.argv[1] + '/out.npy', np.zeros((1100, 1, 4, 4), np.uint8))\n"
+        "    done = functools.partial(print, flush=True)\n"
+        "    names = [f'{row:04d}.png' for row in range(1100)]\n"
+        "    decode.decode_all(Path(sys.argv[1]), names, Path(sys.argv[1]) / 'out.npy', done)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline(), "a chunk is done, so the workers are up"
+    workers = [child for child in children(parent.pid) if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert workers
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "workers live on"
+        time.sleep(0.05)
 
 
 def test_a_damaged_or_lying_zip_entry_is_a_bad_image(tmp_path, monkeypatch):

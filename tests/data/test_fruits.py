@@ -8,9 +8,12 @@ from conftest import data_file
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seedbed.data import dataset
 from seedbed.data.fruits import Fruits, arcs, series_and_frame
 from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
 from seedbed.types import UserError
+
+OPTIONS = {"val_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0, "subset": None, "on_bad_image": "fail"}
 
 
 @pytest.mark.parametrize(
@@ -102,3 +105,10 @@ def test_arcs_never_fall_back_on_a_random_split():
         source.assign(names, labels, parts, seed=0, test_fraction=0.2, val_fraction=0.1)
     with pytest.raises(UserError, match=r"dataset\.margin"):
         Fruits("nowhere", margin=-1)
+
+
+@pytest.mark.parametrize("split", ["official", "official_arcs"])
+def test_a_folder_without_training_says_what_it_should_hold(picture_tree, cache, split):
+    root = picture_tree({f"Apple {c}/{i}_100.jpg": (i, 9, 9) for c in "12" for i in range(8)})
+    with pytest.raises(UserError, match=r"holds no Training/.*dataset\.split=arcs"):
+        dataset.load(Fruits("nowhere", str(root), split), size=8, cache_root=str(cache), **OPTIONS)

@@ -32,6 +32,21 @@ def test_a_split_is_a_partition_and_deterministic(labels, fraction, seed):
     assert len(rest) >= 1 and (len(part) >= 1) == (fraction > 0)
 
 
+@given(label_arrays, st.floats(0.01, 0.99), st.integers(0, 1000))
+def test_no_class_is_split_off_whole_while_others_have_rows_to_spare(labels, fraction, seed):
+    rest, _ = stratified_split(labels, np.arange(len(labels)), fraction, np.random.default_rng(seed))
+    left = np.bincount(labels[rest], minlength=7)
+    rows = np.bincount(labels, minlength=7)
+    assert ((left > 0) | (rows == 0)).all() or (left <= 1).all()
+
+
+def test_rare_classes_keep_a_training_image():
+    labels = np.array([*np.repeat(np.arange(10), 10), *range(10, 15)])
+    for seed in range(50):
+        rest, part = stratified_split(labels, np.arange(len(labels)), 0.2, np.random.default_rng(seed))
+        assert set(labels[rest]) == set(range(15)) and len(part) == 21
+
+
 def test_a_subset_smaller_than_the_classes_takes_one_of_some():
     labels = np.repeat(np.arange(141), 20)
     chosen = stratified_choice(labels, np.arange(len(labels)), 50, np.random.default_rng(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 from seedbed.data import dataset
 from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
-from seedbed.data.tree import ImageTree, place_of
+from seedbed.data.tree import ImageTree, central_directory, place_of
+from seedbed.files import write_atomically
 from seedbed.types import UserError
 
 OPTIONS = {"val_fraction": 0.25, "test_fraction": 0.25, "split_seed": 0, "subset": None, "on_bad_image": "fail"}
@@ -122,6 +124,7 @@ def test_a_header_of_a_billion_pixels_is_not_decoded(picture_tree, cache):
     [
         ({}, "holds no images"), ({"a/1.png": 1}, "at least two"), ({"a/1.png": 1, "2.png": 2}, "in no class folder"),
         ({"train/a/1.png": 1, "train/b/1.png": 1, "test/c/1.png": 1}, "no training images of c"),
+        ({"caf\udce9/1.png": 1, "b/1.png": 1}, "caf.*not UTF-8; rename it"),
     ],
 )  # fmt: skip
 def test_trees_that_make_no_data_set(picture_tree, tmp_path, files, message):
@@ -183,6 +186,85 @@ def test_what_a_killed_build_left_is_cleared(picture_tree, tmp_path):
         (folder / "images.npy").write_bytes(b"half")
     load(tree(root), tmp_path / "two")
     assert not orphan.exists() and other.exists(), "its own alone: another store may be under way"
+
+
+def test_a_bad_image_whose_name_is_not_utf_8_is_left_out(picture_tree, cache):
+    root = picture_tree({f"{c}/{i}.png": 5 for c in "ab" for i in range(6)})
+    (root / "a/caf\udce9.png").write_bytes(b"")
+    (skipped,) = load(tree(root), cache, on_bad_image="skip").skipped
+    write_atomically(root / "skipped.txt", skipped)
+    assert (root / "skipped.txt").read_text().startswith("a/caf\\udce9.png: ")
+
+
+def test_a_folder_of_the_same_names_sizes_and_times_is_another(picture_tree):
+    roots = [picture_tree({"a/1.bmp": 10, "b/1.bmp": grey}, root=f"grey-{grey}") for grey in (10, 200)]
+    for path in (path for root in roots for path in root.rglob("*.bmp")):
+        os.utime(path, (0, 0))
+    assert sorted(tree(roots[0]).files()) == sorted(tree(roots[1]).files())
+    assert tree(roots[0]).fingerprint() != tree(roots[1]).fingerprint()
+
+
+@pytest.mark.parametrize("links", [("val", "test"), ("test", "val")])
+def test_two_splits_may_be_one_folder(picture_tree, cache, links):
+    link, target = links
+    files = {f"{s}/{c}/{i}.png": 20 * i for s in ("train", target) for c in "ab" for i in range(8)}
+    root = picture_tree(files)
+    (root / link).symlink_to(root / target)
+    assert [len(s) for s in load(tree(root), cache).splits.values()] == [16, 16, 16]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(picture_tree, monkeypatch):
+    root = picture_tree({f"{s}/{c}/1.png": 1 for s in ("train", "test") for c in "ab"})
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("test"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="test: cannot be listed: Permission denied"):
+        tree(root).listing()
+
+
+def test_what_programs_leave_behind_is_no_class(picture_tree, cache):
+    files = {f"train/{c}/{i}.png": 20 * i for c in "ab" for i in range(8)}
+    left = {f"train/{place}/1.png": 1 for place in (".ipynb_checkpoints", "a/.thumbnails", "__MACOSX/b")}
+    data = load(tree(picture_tree({**files, **left})), cache)
+    assert data.classes == ("a", "b") and sum(len(s) for s in data.splits.values()) == 16
+
+
+def test_a_class_may_be_called_train(picture_tree, cache):
+    files = {f"{c}/{i}.png": 20 * i for c in ("bus", "car", "train") for i in range(8)}
+    assert load(tree(picture_tree(files)), cache).classes == ("bus", "car", "train")
+    files = {f"train/{name}": grey for name, grey in files.items()}
+    assert load(tree(picture_tree(files, root="split")), cache).classes == ("bus", "car", "train")
+
+
+def test_classes_without_training_images_are_named(picture_tree, cache, caplog):
+    files = {f"{c}/{i}.png": 20 * i for c in "abcdef" for i in range(8)}
+    with caplog.at_level("WARNING", "seedbed"):
+        load(tree(picture_tree(files)), cache, subset=3)
+    assert "no training images of" in caplog.text and "of 6 classes, such as" in caplog.text
+
+
+def test_other_pixels_are_other_data(picture_tree, tmp_path):
+    files = {f"{c}/{i}.png": 20 * i for c in "ab" for i in range(8)}
+    one = load(tree(picture_tree(files)), tmp_path / "cache")
+    other = load(tree(picture_tree({**files, "b/3.png": 61}, root="other")), tmp_path / "cache")
+    assert one.names == other.names and one.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("before", [b"", b"#!/bin/sh\nexit\n"], ids=["zip64", "self-extracting"])
+def test_a_directory_that_lies_elsewhere_is_not_guessed(picture_tree, before):
+    path = zipped(picture_tree({f"{c}/1.png": 5 for c in "ab"}))
+    raw = bytearray(path.read_bytes())
+    assert central_directory(path).startswith(b"PK\x01\x02")
+    if not before:  # what a zip64 says where the offset does not fit
+        at = raw.rindex(b"PK\x05\x06")
+        raw[at + 16 : at + 20] = b"\xff" * 4
+    path.write_bytes(before + raw)
+    assert central_directory(path) is None
 
 
 def test_a_link_that_goes_round_is_followed_once(picture_tree):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Source
 from seedbed.data.split import stratified_choice, stratified_split
 from seedbed.data.store import open_store
 from seedbed.types import ImageData, Split, UserError
+
+log = logging.getLogger(__name__)
+COMPARED = 64  # images
+NAMED = 5  # classes
 
 
 def load(
@@ -62,11 +67,20 @@ def load(
     ):
         if len(rows) < (2 if name == "training" else 1):
             raise UserError(f"{source.name}: {len(rows)} {name} images are left; raise {hint}")
+    taught = set(labels[train].tolist())
+    untaught = [name for label, name in enumerate(store.classes) if label not in taught]
+    if untaught:
+        log.warning(
+            "%s: no training images of %d of %d classes, such as %s", source.name, len(untaught), len(store.classes),
+            ", ".join(untaught[:NAMED]),
+        )  # fmt: skip
     splits = (Split(store.images, labels, rows) for rows in (train, val, test))
     skipped = tuple(f"{store.names[row]}: {reason}" for row, reason in sorted(store.bad.items()))
     digest = hashlib.sha256("\0".join([*store.classes, *store.names]).encode("utf-8", "surrogateescape"))
     for array in (labels, train, val, test):
         digest.update(array.astype(np.int64).tobytes())
+    # Of the pixels some: all would cost each start a second or more.
+    digest.update(np.ascontiguousarray(store.images[:: max(1, len(labels) // COMPARED)]))
     return ImageData(
         *splits, classes=store.classes, names=store.names, fingerprint=digest.hexdigest(), store=store.key,
         skipped=skipped,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import multiprocessing
 import os
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +63,7 @@ def opened(content: bytes) -> Iterator[Image.Image]:
                 yield image
     except Image.UnidentifiedImageError:
         raise BadImage("not an image in a known format" if content else "an empty file") from None
-    except BadImage:
+    except (BadImage, MemoryError):
         raise
     except Exception as error:  # Pillow's readers raise whatever the bytes lead them to
         raise BadImage(str(error) or type(error).__name__) from error
@@ -70,7 +72,8 @@ def opened(content: bytes) -> Iterator[Image.Image]:
 def decode(content: bytes, channels: int, size: int) -> np.ndarray:
     """Decode an image, make it grey or RGB, and resize it (bilinear, antialiased, aspect not kept).
 
-    Transparent pixels are laid on white; 16-bit greys are scaled to 8 bits.
+    Transparent pixels are laid on white; 16-bit greys are scaled to 8 bits. Greys of 32 bits or of real numbers are
+    refused: what is white in them is not said.
 
     Returns:
         uint8 `[channels, size, size]`.
@@ -80,8 +83,10 @@ def decode(content: bytes, channels: int, size: int) -> np.ndarray:
     """
     with opened(content) as image:
         image.load()
-        if image.mode.startswith("I;16"):
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise BadImage(f"a grey image of {image.mode} mode, whose white is not known; save it with 8 or 16 bits")
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -156,7 +161,11 @@ def decode_all(container: Path, names: Sequence[str], out: Path, progress: Calla
 
 
 def decode_rows(read: Callable[[str], bytes], names: Sequence[str], rows: np.ndarray, start: int) -> dict[int, str]:
-    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`; return row -> reason for the unreadable ones."""
+    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`; return row -> reason for the unreadable ones.
+
+    Raises:
+        UserError: the disk or the machine failed, not the image. That may pass, so nothing may remember it.
+    """
     _, channels, size, _ = rows.shape
     bad = {}
     for row, name in enumerate(names, start):
@@ -164,6 +173,11 @@ def decode_rows(read: Callable[[str], bytes], names: Sequence[str], rows: np.nda
             rows[row] = decode(read(name), channels, size)
         except BadImage as error:
             bad[row] = str(error)
+        except (OSError, MemoryError) as error:
+            reason = str(error) or type(error).__name__
+            if getattr(error, "errno", None) not in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere stays one
+                raise UserError(f"{name}: cannot be read: {reason}; mend that and start again") from error
+            bad[row] = f"cannot be read: {reason}"
         except Exception as error:  # of the zip: damaged, encrypted, packed by an unknown method
             bad[row] = f"cannot be read: {str(error) or type(error).__name__}"
     return bad
@@ -180,6 +194,13 @@ class _Worker:
         cls._reader = reader(container)  # kept: a reader that is collected closes its zip
         cls.read = staticmethod(cls._reader.__enter__())
         cls.rows = np.load(out, mmap_mode="r+")
+        threading.Thread(target=cls._end_with_parent, daemon=True).start()
+
+    @staticmethod
+    def _end_with_parent() -> None:
+        """Whoever is killed cannot send its workers home."""
+        multiprocessing.parent_process().join()
+        os._exit(1)
 
     @classmethod
     def run(cls, names: Sequence[str], start: int) -> dict[int, str]:

@@ -57,6 +57,11 @@ class Fruits(ImageTree):
         test_fraction: float,
         val_fraction: float,
     ) -> np.ndarray:
+        if self.split != "arcs" and not (parts == TRAIN).any():
+            raise UserError(
+                f"{self.container}: holds no Training/ with the classes below it; give the folder or zip that holds "
+                "Training/ and Test/, dataset.root=PATH, or split what is there by dataset.split=arcs"
+            )
         if self.split == "official":
             return parts
         pooled = np.arange(len(parts)) if self.split == "arcs" else np.flatnonzero(parts == TRAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -18,6 +19,8 @@ from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Listing
 from seedbed.types import UserError
 
 log = logging.getLogger(__name__)
+SAMPLED, SAMPLED_BYTES = 64, 2**16
+NOT_SAID = 0xFFFFFFFF  # a zip64 has the figure elsewhere
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "trn"), TRAIN),
@@ -83,14 +86,25 @@ class ImageTree:
         else:
             for entry in self.files():
                 digest.update("\0".join(entry).encode("utf-8", "surrogateescape"))
+            if self.container.is_dir():
+                self._sample(digest)
         return digest.hexdigest()
+
+    def _sample(self, digest: hashlib._Hash) -> None:
+        """Some of the bytes: another folder may have the same names, sizes and times."""
+        files = self.files()
+        for name, _ in files[:: max(1, len(files) // SAMPLED)]:
+            # One that cannot be read is named when it is decoded.
+            with contextlib.suppress(OSError), (self.container / name).open("rb") as file:
+                digest.update(file.read(SAMPLED_BYTES))
 
     def listing(self) -> Listing:
         names = [name for name, _ in self.files()]
         if not names:
             raise UserError(f"{self.container}: holds no images ({', '.join(sorted(EXTENSIONS))})")
         found = [place_of(name) for name in names]
-        split = any(part == TRAIN for part, _ in found)
+        # A class may bear a split's name: CIFAR-100 has one called train.
+        split = any(part == TRAIN and below is not None for part, below in found)
         if not split:
             found = [(UNSPLIT, c) for c in classes_by_folder(names, self.container)]
         kept = [i for i, (part, cls) in enumerate(found) if cls is not None and (part != UNSPLIT or not split)]
@@ -103,6 +117,9 @@ class ImageTree:
         if self.container.is_dir():
             self._refuse_empty_classes(names)
         classes = tuple(sorted({found[i][1] for i in kept}))
+        for name in classes:
+            if any("\ud800" <= letter <= "\udfff" for letter in name):  # what is not UTF-8 comes as these
+                raise UserError(f"{self.container}: the class folder {name!r} has a name that is not UTF-8; rename it")
         if len(classes) < 2:
             raise UserError(
                 f"{self.container}: expected one folder a class, at least two of them, with or without "
@@ -126,14 +143,18 @@ class ImageTree:
         for parent in siblings:
             for folder in sorted((self.container / parent).iterdir()):
                 inside = PurePosixPath(folder.relative_to(self.container).as_posix())
-                if folder.is_dir() and not folder.name.startswith(".") and inside not in filled:
+                if folder.is_dir() and not _is_hidden(inside) and inside not in filled:
                     raise UserError(f"{folder}: a class folder without images; fill it or remove it")
 
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
-    hidden = path.name.startswith(".") or path.parts[0] == "__MACOSX"
-    return path.suffix.lower() in EXTENSIONS and not hidden
+    return path.suffix.lower() in EXTENSIONS and not _is_hidden(path)
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    """Whether it lies in what programs leave behind: `.ipynb_checkpoints`, `.thumbnails`, `__MACOSX`."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def place_of(name: str) -> tuple[int, str | None]:
@@ -162,22 +183,41 @@ def classes_by_folder(names: Sequence[str], container: Path) -> list[str]:
 
 
 def walk_folder(root: Path) -> Iterable[tuple[str, str]]:
-    """Relative path, and size with modification time, of every file below `root`."""
-    seen = set()
-    for folder, below, files in os.walk(root, followlinks=True):
-        facts = Path(folder).stat()
-        if (facts.st_dev, facts.st_ino) in seen:  # a link to a folder above would go round for ever
-            below.clear()
+    """Relative path, and size with modification time, of every file below `root`.
+
+    Raises:
+        UserError: a folder cannot be listed; without its images others would be drawn for the split that they make.
+    """
+    return _walk(root, "", ())
+
+
+def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...]) -> Iterable[tuple[str, str]]:
+    try:
+        facts = folder.stat()
+        own = (facts.st_dev, facts.st_ino)
+        if own in above:  # a link to a folder above would go round for ever
+            return
+        with os.scandir(folder) as entries:
+            listed = list(entries)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed: {error.strerror}; mend that, or take it away") from error
+    for entry in listed:
+        if _is_folder(entry):
+            yield from _walk(Path(entry.path), f"{inside}{entry.name}/", (*above, own))
             continue
-        seen.add((facts.st_dev, facts.st_ino))
-        inside = Path(folder).relative_to(root)
-        for file in files:
-            try:
-                facts = (Path(folder) / file).stat()
-            except OSError:  # a dangling link; if it bears an image's name, decoding will name it
-                yield (inside / file).as_posix(), "?"
-                continue
-            yield (inside / file).as_posix(), f"{facts.st_size} {facts.st_mtime_ns}"
+        try:
+            facts = entry.stat()
+        except OSError:  # a dangling link; if it bears an image's name, decoding will name it
+            yield f"{inside}{entry.name}", "?"
+            continue
+        yield f"{inside}{entry.name}", f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links that go round
+        return False
 
 
 def central_directory(path: Path) -> bytes | None:
@@ -194,10 +234,12 @@ def central_directory(path: Path) -> bytes | None:
         if at < 0 or len(tail) < at + 22:
             return None
         size, offset = struct.unpack("<II", tail[at + 12 : at + 20])
-        if offset + size > end:
+        if NOT_SAID in (size, offset) or offset + size > end:
             return None
         file.seek(offset)
-        return file.read(size)
+        directory = file.read(size)
+    # In an archive with something before it, a program that unpacks itself, the offset leads elsewhere.
+    return directory if directory.startswith(b"PK\x01\x02") else None
 
 
 def walk_zip(path: Path) -> Iterable[tuple[str, str]]:
