@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from dataclasses import replace
 
@@ -87,7 +88,7 @@ def test_features_are_computed_once(pipeline, tmp_path, fits, caplog):
     first = extract(pipeline, data, {"a": 1, "b": [2]}, str(tmp_path))
     assert fits == [20] and "extracting features of 30 images" in caplog.text
     caplog.clear()
-    second = extract(again := clone(pipeline), data, {"b": [2], "a": 1}, str(tmp_path))
+    second = extract(again := clone(pipeline), data, {"a": 1, "b": [2]}, str(tmp_path))
     assert fits == [20] and not caplog.text
     assert same(everything_learned(pipeline), everything_learned(again))
     for name in ("train", "val", "test"):
@@ -100,20 +101,33 @@ def test_features_are_computed_once(pipeline, tmp_path, fits, caplog):
     assert (first.classes, first.fingerprint, first.store) == (data.classes, data.fingerprint, data.store)
 
 
-@pytest.mark.parametrize("what", ["parameters", "store", "fingerprint", "version", "cv2", "sklearn"])
+@pytest.mark.parametrize("what", ["parameters", "order", "store", "fingerprint", "code", "cv2", "sklearn"])
 def test_whatever_changes_them_is_part_of_the_key(what, tmp_path, fits, monkeypatch):
-    data, parameters = data_set(*pictures()), {"words": {"hog": {"power": 0.5}}}
+    data, parameters = data_set(*pictures()), {"words": {"hog": {"power": 0.5}, "colours": {}}}
     extract(small_pipeline(), data, parameters, str(tmp_path))
     if what == "parameters":
-        parameters = {"words": {"hog": {"power": 1.0}}}
+        parameters = {"words": {"hog": {"power": 1.0}, "colours": {}}}
+    elif what == "order":
+        parameters = {"words": dict(reversed(parameters["words"].items()))}
     elif what in ("store", "fingerprint"):
         data = replace(data, **{what: "another"})
-    elif what == "version":
-        monkeypatch.setattr(cached, "VERSION", -1)
+    elif what == "code":
+        monkeypatch.setattr(cached, "code", lambda parameters: "another")
     else:
         monkeypatch.setattr(getattr(cached, what), "__version__", "0")
     extract(small_pipeline(), data, parameters, str(tmp_path))
     assert len(fits) == 2
+
+
+def test_code_of_ones_own_is_part_of_the_key(tmp_path, monkeypatch):
+    (tmp_path / "of_mine.py").write_text("class Descriptor: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("of_mine")
+    parameters = {"words": [{"descriptor": {"_target_": "of_mine.Descriptor", "size": 3}}]}
+    before = cached.code(parameters)
+    assert before == cached.code(parameters) != cached.code({"words": []})
+    (tmp_path / "of_mine.py").write_text("class Descriptor: size = 4\n")
+    assert cached.code(parameters) != before
 
 
 def test_a_failed_extraction_leaves_nothing(tmp_path, monkeypatch, fits):

@@ -34,6 +34,18 @@ def is_sound(found: descriptors.Descriptors, n: int) -> bool:
     )
 
 
+def test_bytes_of_orb_stand_where_their_key_points_do():
+    """On several levels of its pyramid ORB sorts key points anew when it describes them."""
+    images, _ = pictures(4, 1, 100)
+    orb = cv2.ORB_create(edgeThreshold=12, patchSize=12, fastThreshold=5, nlevels=8)
+    points, expected = orb.detectAndCompute(images[0, 0], None)
+    assert len({point.octave for point in points}) > 1
+    pairs = {(*np.rint(point.pt).astype(int), *row) for point, row in zip(points, expected, strict=True)}
+    found = OrbBytes(threshold=5).describe(images[:1])
+    for (x, y), values in zip(found.positions * 100, found.values * 255, strict=True):
+        assert (round(x), round(y), *np.rint(values).astype(int)) in pairs
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [8, 28, 32, 64, 100])
 def test_orb_describes_each_key_point_by_32_numbers(size, channels):

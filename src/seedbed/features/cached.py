@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import sklearn
 
 from seedbed.data.store import cache_errors, cache_folder
-from seedbed.features.pipeline import VERSION, FeaturePipeline
+from seedbed.features.pipeline import FeaturePipeline
 from seedbed.files import make_once
 from seedbed.types import ImageData, Split
 
@@ -31,14 +32,15 @@ def extract(
     Args:
         pipeline: not fitted; it is afterwards, its `found_` is of all images, training, validation, test, and its
             `seconds_` what fitting and extraction took when they were done.
-        parameters: those of the pipeline, plain values: with the images and the code's version, they are the key.
+        parameters: those of the pipeline, plain values: with the images and the code that they name, they are the key.
         cache_root: where features are kept; None: the user's cache directory.
 
     Returns:
         the data set with float32 `[N, F]` in place of its images.
     """
-    versions = (VERSION, cv2.__version__, sklearn.__version__)
-    key = json.dumps([versions, images.store, images.fingerprint, parameters], sort_keys=True)
+    versions = (code(parameters), cv2.__version__, sklearn.__version__)
+    # Not sorted: the order of a pipeline's bags is that of its columns.
+    key = json.dumps([versions, images.store, images.fingerprint, parameters])
     folder = cache_folder(cache_root) / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not folder.is_dir():
         with cache_errors(folder.parent):
@@ -57,6 +59,24 @@ def extract(
         start += len(own)
     labels = np.concatenate([targets for _, targets in splits.values()])
     return replace(images, **{name: Split(samples, labels, rows) for name, (rows, _) in splits.items()})
+
+
+def code(parameters: Any) -> str:
+    """A digest of the source of this room, and of every module outside it that a `_target_` names."""
+    files = {*Path(__file__).parent.glob("*.py"), *_modules(parameters)}
+    contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())
+    return hashlib.sha256("".join(contents).encode()).hexdigest()
+
+
+def _modules(node: Any) -> Iterator[Path]:
+    """The files of the modules that have been imported for a node and all below it."""
+    below = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
+    if isinstance(node, Mapping) and "_target_" in node:
+        file = getattr(sys.modules.get(str(node["_target_"]).rpartition(".")[0]), "__file__", None)
+        if file:
+            yield Path(file)
+    for child in below:
+        yield from _modules(child)
 
 
 def _fill(private: Path, pipeline: FeaturePipeline, images: ImageData) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from seedbed.features.descriptors import Descriptor, Descriptors, hog, resized, to_grey
 from seedbed.features.limits import at_least
 
-Describe = Callable[[np.ndarray, Sequence[cv2.KeyPoint]], np.ndarray]
+Describe = Callable[[np.ndarray, Sequence[cv2.KeyPoint]], tuple[Sequence[cv2.KeyPoint], np.ndarray]]
 DescribeWhole = Callable[[np.ndarray], np.ndarray]
 OPENCVS_EDGE = 31  # ORB's default margin and patch, in pixels
 
@@ -37,7 +37,8 @@ class Orb(Descriptor):
             points = sorted(orb.detect(grey), key=lambda p: -p.response)[: self.key_points]
             found.append(len(points) > 0)
             if points:
-                values.append(near(grey, points))
+                points, described = near(grey, points)
+                values.append(described)
                 positions.append(cv2.KeyPoint_convert(points) / grey.shape[0])
             else:
                 values.append(of_whole(grey))
@@ -64,7 +65,8 @@ class Orb(Descriptor):
         raise NotImplementedError
 
     def describers(self, orb: cv2.ORB) -> tuple[Describe, DescribeWhole]:
-        """Two functions of a grey image: one takes `P` key points, too, and gives float32 `[P, D]`, one `[1, D]`."""
+        """Two functions of a grey image: one takes `P` key points, too, and gives them in the order of its float32
+        `[P, D]`, one gives `[1, D]`."""
         raise NotImplementedError
 
 
@@ -103,10 +105,10 @@ class OrbHog(Orb):
     def describers(self, orb: cv2.ORB) -> tuple[Describe, DescribeWhole]:
         patch_hog, whole_hog, half = hog(self.patch), hog(self.whole), self.patch // 2
 
-        def near(grey: np.ndarray, points: Sequence[cv2.KeyPoint]) -> np.ndarray:
+        def near(grey: np.ndarray, points: Sequence[cv2.KeyPoint]) -> tuple[Sequence[cv2.KeyPoint], np.ndarray]:
             bordered = cv2.copyMakeBorder(grey, half, half, half, half, cv2.BORDER_REFLECT_101)
             corners = np.rint(cv2.KeyPoint_convert(points)).astype(int).tolist()
-            return patch_hog.compute(bordered, locations=corners).reshape(len(points), -1)
+            return points, patch_hog.compute(bordered, locations=corners).reshape(len(points), -1)
 
         return near, lambda grey: whole_hog.compute(resized(grey, self.whole)).reshape(1, -1)
 
@@ -133,8 +135,13 @@ class OrbBytes(Orb):
     def describers(self, orb: cv2.ORB) -> tuple[Describe, DescribeWhole]:
         side = 2 * OPENCVS_EDGE + 2
         centre, on_whole = cv2.KeyPoint(side / 2, side / 2, OPENCVS_EDGE), cv2.ORB_create()
+
+        def near(grey: np.ndarray, points: Sequence[cv2.KeyPoint]) -> tuple[Sequence[cv2.KeyPoint], np.ndarray]:
+            points, described = orb.compute(grey, points)  # which sorts them by ORB's levels
+            return points, _as_shares(described)
+
         return (
-            lambda grey, points: _as_shares(orb.compute(grey, points)[1]),
+            near,
             lambda grey: _as_shares(on_whole.compute(resized(grey, side), [centre])[1]),
         )
 

@@ -13,7 +13,6 @@ from seedbed.features.selection import ForestSelection
 from seedbed.features.words import BagOfWords
 from seedbed.types import UserError
 
-VERSION = 4  # of what these rooms compute: a cache of an older one is not read
 ROWS = 4096
 BLOCK = 1024
 

@@ -14,6 +14,10 @@ from typing import Any
 
 import seedbed
 
+PACKAGES = (
+    "torch", "torchvision", "numpy", "hydra-core", "pillow", "safetensors", "scikit-learn", "opencv-python-headless",
+)  # fmt: skip
+
 
 def environment(device: dict[str, Any]) -> dict[str, Any]:
     """Versions, machine and commit: what one needs to know to compare a run with another.
@@ -22,7 +26,7 @@ def environment(device: dict[str, Any]) -> dict[str, Any]:
         device: what the run chose: device, precision, threads …
     """
     versions = {"python": platform.python_version(), "seedbed": seedbed.__version__}
-    for package in ("torch", "torchvision", "numpy", "hydra-core", "pillow", "safetensors"):
+    for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
