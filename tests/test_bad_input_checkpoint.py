@@ -216,6 +216,12 @@ def test_a_run_folder_with_a_spoilt_file(door, tmp_path, run_folder, name, conte
     assert files_of(run_folder) == kept
 
 
+@pytest.mark.parametrize("epochs", ["ten", "null", "1.5"])
+def test_a_number_of_epochs_that_is_none(door, tmp_path, run_folder, epochs):
+    words = (f"resume={run_folder}", f"train.epochs={epochs}")
+    refused(door.into(tmp_path), tmp_path, *words, names=("train.epochs: expected a whole number",))
+
+
 def test_a_run_folder_whose_configuration_names_code(seedbed, tmp_path, run_folder):
     """YAML can name Python objects; such tags are refused like any other garbage."""
     marker = tmp_path / "ran"

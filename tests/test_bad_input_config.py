@@ -82,6 +82,17 @@ MORE = [
     ("model._target_=seedbed.modles.mlp.MLP", ("model._target_", "cannot import 'seedbed.modles.mlp'")),
     ("optimizer._target_=torch.optim.Adamm", ("optimizer._target_", "no 'Adamm'; did you mean 'Adam'")),
     ("train.epochs", ("'train.epochs'", "KEY=VALUE")),
+    ("optimizer.lr=1e-2,1e-3", ("optimizer.lr=1e-2,1e-3: several values", "add -m", "[1e-2,1e-3]")),
+    ("optimizer.lr=choice(1,2)", ("optimizer.lr=choice(1,2): several values", "add -m")),
+    ("hydra/launcher=joblib", ("hydra/launcher=joblib: Hydra has no such option", "plugin")),
+    ("--config-name=foo", ("--config-name=foo: no such configuration", "--config-dir")),
+    ("--config-path=nowhere", ("--config-path=nowhere: no such configuration",)),
+    ("--resolve", ("--resolve: these do not go together",)),
+    ("resume=5", ("resume: expected a path, got 5", "'resume=\"5\"'")),
+    ("task=evaluate checkpoint=5", ("checkpoint: expected a path, got 5",)),
+    ("~task", ("task: expected one of evaluate, train",)),
+    ("model=resnet18 model.pretrained=typo.pt", ("model.pretrained: typo.pt is not there; give cifar10, none",)),
+    ("optimizer=sgd scheduler=one_cycle optimizer.momentum=0.8", ("optimizer.momentum=0.8", "cycle_momentum=false")),
 ]  # fmt: skip
 
 

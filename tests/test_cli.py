@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,9 +118,110 @@ def test_sweep_of_four_with_a_leaderboard_and_a_failure_recorded(seedbed):
     figures = [float(r["val_accuracy"]) for r in rows]
     assert figures == sorted(figures, reverse=True)
 
-    done = seedbed("-m", "dataset=digits", "train=smoke", "train.epochs=1,0")
-    assert done.code == 1 and "train.epochs: expected a number >= 1" in done.out
-    assert "2 jobs, 1 failed" in done.out
+    exploding = ("optimizer=sgd", "model.batch_norm=false", "scheduler=none", "optimizer.lr=1e-2,1e30")
+    done = seedbed("-m", "dataset=digits", "train=smoke", *exploding)
+    assert done.code == 1 and "the training loss became" in done.out and "2 jobs, 1 failed" in done.out
+    sweep = max(done.outputs.iterdir())
+    with (sweep / "leaderboard.csv").open() as file:
+        assert [row["val_accuracy"] == "failed" for row in csv.DictReader(file)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.epochs=1,0"], "job 1 (train.epochs=0): train.epochs: expected a number >= 1, got 0; no job was begun"),
+        (["optimizer.lr=1e-3,le-4"], "job 1 (optimizer.lr=le-4): optimizer.lr: expected a number"),
+        (["optimizer.lr=1e-3,-1", "seed=0,1"], "job 2 (optimizer.lr=-1, seed=0): optimizer"),
+        (["optimizer.lrr=1,2"], "optimizer.lrr: no such key; did you mean 'optimizer.lr'"),
+        (["augment=none,flipp"], "augment=flipp: no such option; did you mean 'flip'"),
+        (["optimizer.lr=1,2", "--cfg", "job"], "-m --cfg: these do not go together"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_any_job_of_a_sweep_is_found_before_the_first(seedbed, tmp_path, words, message):
+    done = seedbed("-m", "dataset=digits", "train=smoke", *words)
+    assert done.code == 1 and message in done.err, done.err
+    assert "Traceback" not in done.err and len(done.err.strip().splitlines()) == 1, done.err
+    assert "job 0" not in done.out
+    assert not list((tmp_path / "outputs").glob("*")), "no folder of a sweep that did not begin"
+
+
+def test_a_stopped_sweep_says_what_did_not_begin_and_its_leaderboard_follows_a_resumed_run(seedbed, tmp_path, cache):
+    words = ["-m", "dataset=digits", "train.epochs=60", "train.patience=null", "augment=original", "seed=0,1,2"]
+    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path / "outputs")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    metrics: list[Path] = []
+    while not metrics and process.poll() is None:
+        time.sleep(0.02)
+        metrics = list((tmp_path / "outputs").glob("*/*/metrics.csv"))
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143 and "1 jobs, 0 failed, 2 not begun" in out, out
+    assert re.search("not begun: job 2: .*seed=2", out), out
+    folder = metrics[0].parent
+
+    def ranked() -> list[str]:
+        with (folder.parent / "leaderboard.csv").open() as file:
+            return [row["val_accuracy"] for row in csv.DictReader(file)]
+
+    assert ranked() == ["interrupted"]
+    accuracy = seedbed(f"resume={folder}").check().result["val"]["accuracy"]
+    assert ranked() == [f"{accuracy:.4f}"]
+
+
+BROKEN = """
+import sys
+from seedbed import experiment
+from seedbed.cli import main
+def broken(*_, **__):
+    raise {error}
+experiment.test = broken
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status", "says"),
+    [
+        ("RuntimeError('no such kernel')", 1, "failed", "no such kernel"),
+        ("KeyboardInterrupt", 130, "interrupted", "go on with: python -m run resume="),
+        ("MemoryError('14 GiB')", 1, "failed", "out of memory after epoch 1"),
+    ],
+)
+def test_a_run_that_ends_unexpectedly_says_so_in_its_folder(tmp_path, cache, error, code, status, says):
+    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN.format(error=error), "dataset=digits", "train.epochs=1"],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    (folder,) = tmp_path.iterdir()
+    assert done.returncode == code and says in done.stdout + done.stderr
+    assert json.loads((folder / "result.json").read_text())["status"] == status
+    log = (folder / "train.log").read_text()
+    assert ("Traceback" in log) == (status == "failed") and (folder / "last.pt").exists()
+    assert ("Traceback" in done.stderr) == ("RuntimeError" in error)
+
+
+def test_classes_of_ones_own_are_found_from_both_doors(seedbed, tmp_path):
+    (tmp_path / "mine.py").write_text("from seedbed.models.mlp import MLP\nclass Net(MLP): pass\n")
+    door = Path(sys.executable).parent / "seedbed"
+    environment = {**os.environ, "SEEDBED_OUTPUTS": str(tmp_path / "outputs")}
+    done = subprocess.run(
+        [door, "dataset=digits", "train=smoke", "model._target_=mine.Net"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    seedbed("dataset=digits", "train=smoke", "model._target_=mine.Net").check()
+
+
+def test_another_data_set_is_tested_at_the_size_of_the_runs_own(seedbed):
+    done = seedbed("dataset=digits", "dataset.image_size=12", "dataset.val_fraction=0.3", "train.epochs=1").check()
+    checkpoint = f"checkpoint={done.folders[-1]}/best.safetensors"
+    again = seedbed("task=evaluate", checkpoint, "dataset=digits").check()
+    assert "identical to the figures" in again.out and "not the images" not in again.out
+    other = seedbed("task=evaluate", checkpoint, "dataset=digits", "dataset.split_seed=1").check()
+    assert "these are not the images and splits of its run" in other.out
 
 
 @pytest.mark.parametrize(

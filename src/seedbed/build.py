@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from seedbed.data import dataset
 from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
 from seedbed.engine import device, startup
 from seedbed.models.gains import scale_gains
-from seedbed.models.pretrained import find, load_pretrained, normalization
+from seedbed.models.pretrained import find, load_pretrained, normalization, require_weights
 from seedbed.models.stages import freeze, groups
 from seedbed.tensors import in_short
 from seedbed.types import ImageData, UserError
@@ -184,15 +184,42 @@ def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess 
     freeze(model, own.freeze, own.freeze_norms)
 
 
+def rehearse(settings: Settings, typed: Sequence[str] = ()) -> None:
+    """Make what needs no images once for nothing, so that what is wrong with it shows before they are read.
+
+    Args:
+        typed: the words of the command.
+
+    Raises:
+        UserError: a value that the optimizer or the schedule refuses, one typed that would not be used, or weights to
+            begin with that are not there.
+    """
+    moved = settings.scheduler_node and settings.scheduler_node.get("cycle_momentum")
+    word = next((word for word in typed if word.lstrip("+").startswith("optimizer.momentum=")), None)
+    if moved and word:
+        raise UserError(
+            f"{word}: is not used where one cycle moves the momentum, from scheduler.max_momentum to "
+            "scheduler.base_momentum and back; to keep it add scheduler.cycle_momentum=false"
+        )
+    if settings.model.pretrained not in (None, "none"):
+        require_weights(settings.model.pretrained)
+    optimizer = _optimizer(settings, [nn.Parameter(torch.zeros(2, 2))])
+    make_schedule(settings, optimizer, steps=100)
+
+
 def make_optimizer(settings: Settings, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer of what is not frozen, with a rate for each stage where `model.lr_decay` says so."""
+    node, decay = settings.optimizer_node, settings.model.lr_decay
+    if decay != 1 and "lr" not in node:
+        raise UserError("model.lr_decay: needs optimizer.lr, the rate of the head")
+    return _optimizer(settings, groups(model, node.get("lr", 0.0), decay))
+
+
+def _optimizer(settings: Settings, params: Any) -> torch.optim.Optimizer:
     node = settings.optimizer_node
     if not settings.device.compile:
         startup.keep_compiler_out(config.locate(node["_target_"], "optimizer._target_"))
-    decay = settings.model.lr_decay
-    if decay != 1 and "lr" not in node:
-        raise UserError("model.lr_decay: needs optimizer.lr, the rate of the head")
-    return instance(node, "optimizer", params=groups(model, node.get("lr", 0.0), decay))
+    return instance(node, "optimizer", params=params)
 
 
 def make_schedule(settings: Settings, optimizer: torch.optim.Optimizer, steps: int) -> tuple[Any, bool]:

@@ -11,18 +11,18 @@ import logging
 import os
 import secrets
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedbed import __version__
+from seedbed.mistakes import explain, options_of
+from seedbed.sweep import Sweep, forget_folder, jobs, swept
 from seedbed.types import RunResult, UserError
 
 if TYPE_CHECKING:
     from seedbed.experiment import Request
 
-log = logging.getLogger(__name__)
 PLACES = ("data_root", "output_root", "cache_root", "checkpoint", "resume")
 
 
@@ -44,6 +44,8 @@ def main() -> int:
         print(f"seedbed {__version__}")
         return 0
     _log_to_terminal()
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))  # for a _target_ of the user's own, as `python -m run` has it
     before = os.environ.get("HYDRA_FULL_ERROR")
     # Hydra would print its own account of a mistake and leave; ours names the nearest spelling and the way out.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -58,8 +60,6 @@ def main() -> int:
         flags = " ".join(word for word in words if word.startswith("-"))
         _complain(f"{flags}: no such flag, or one that lacks its value; see --help")
     except Exception as error:
-        from seedbed.mistakes import explain
-
         message = explain(error, words, conf_folder())
         if message is None or before not in (None, "", "0"):
             raise
@@ -98,39 +98,68 @@ def _run_hydra() -> int:
     OmegaConf.register_new_resolver("sweep_token", lambda: secrets.token_hex(2), use_cache=True, replace=True)
     OmegaConf.register_new_resolver("expanded", lambda path: str(Path(path).expanduser()), replace=True)
     results: list[RunResult] = []
-    sweeps: set[Path] = set()
+    sweep: Sweep | None = None
 
     def job(composed: DictConfig) -> None:
+        nonlocal sweep
         own = HydraConfig.get()
-        sweep = Path(own.sweep.dir) if own.mode == RunMode.MULTIRUN else None
-        if any(result.status == "interrupted" for result in results):
-            return
-        if sweep is None:
+        if own.mode != RunMode.MULTIRUN:
             try:
                 results.append(_dispatch(_request(composed, own, None)))
             except UserError as error:  # past Hydra, which would add a line of its own
-                _complain(error)
-                results.append(RunResult("failed", "", {}, str(error)))
+                results.append(_refused(error))
             return
-        sweeps.add(sweep)
-        results.append(_dispatch_in_sweep(composed, own, sweep))
+        if sweep is None:
+            if results:
+                return
+            try:
+                _check_jobs(own)
+            except UserError as error:
+                results.append(_refused(error))
+                return
+            sweep = Sweep(Path(own.sweep.dir), _dispatch)
+        sweep.run(own.job.num, list(own.overrides.task), lambda: _request(composed, own, sweep.folder))
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
     finally:
-        for sweep in sweeps:
-            _close_sweep(sweep, results)
+        forget_folder()
+        if sweep is not None:
+            sweep.close()
+            results += sweep.results
     signals = [result.signal for result in results if result.signal]
     if signals:
         return 128 + signals[0]
     return int(any(result.status == "failed" for result in results))
 
 
-def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
+def _refused(error: UserError) -> RunResult:
+    _complain(error)
+    return RunResult("failed", "", {}, str(error))
+
+
+def _check_jobs(own: Any) -> None:
+    """Check all jobs of a sweep before the first one begins: a slip in the last would show after hours."""
+    from hydra import compose
+
+    from seedbed import build, config
+
+    if not (own.sweeper._target_.endswith(".BasicSweeper") and own.launcher._target_.endswith(".BasicLauncher")):
+        return  # jobs of another sweeper are not known, those of another launcher run elsewhere
+    for number, words in enumerate(jobs()):
+        try:
+            wanted = _plain(compose(own.job.config_name, words))
+            if wanted["task"] == "train" and wanted.get("resume") is None:
+                build.rehearse(config.check(wanted), words)
+        except UserError as error:
+            values = ", ".join(f"{key}={value}" for key, value in swept(words).items())
+            raise UserError(f"job {number} ({values}): {error}; no job was begun") from error
+
+
+def _plain(composed: Any) -> dict[str, Any]:
+    """A composed configuration as plain dicts and lists, resolved, the ~ of its places expanded."""
     from omegaconf import MissingMandatoryValue, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
-
-    from seedbed.experiment import Request
 
     try:
         config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -139,26 +168,30 @@ def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
         raise UserError(f"{key}: must be given, as {key}=…") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'a key'}: {str(error).strip().splitlines()[0]}") from error
+    for key in ("checkpoint", "resume"):
+        if not isinstance(config.get(key), str | None):
+            raise UserError(
+                f"{key}: expected a path, got {config[key]!r}; a name that is a number needs two pairs of quotes: "
+                f"'{key}=\"{config[key]}\"'"
+            )
+    tasks = options_of(conf_folder() / "task")
+    if config.get("task") not in tasks:
+        raise UserError(f"task: expected one of {', '.join(tasks)}, got {config.get('task')!r}; give task=…")
     places = [(config, key) for key in PLACES] + [(config.get("dataset"), "root")]
     for holder, key in places:
         # A shell leaves the ~ of KEY=~/path as it is.
         if isinstance(holder, dict) and isinstance(holder.get(key), str):
             holder[key] = str(Path(holder[key]).expanduser())
+    return config
+
+
+def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
+    from seedbed.experiment import Request
+
     choices = {k: v for k, v in own.runtime.choices.items() if "/" not in k}
     typed = list(own.overrides.task)
-    swept = {}
-    if sweep is not None:
-        words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
-        several = {word.split("=", 1)[0] for word in words if _sweeps(word)}
-        swept = dict(word.split("=", 1) for word in typed if word.split("=", 1)[0] in several)
-    return Request(config, choices, typed, swept, (sweep, own.job.num) if sweep is not None else None)
-
-
-def _sweeps(word: str) -> bool:
-    """Whether an override names several values."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(word).is_sweep_override()
+    place = (sweep, own.job.num) if sweep is not None else None
+    return Request(_plain(composed), choices, typed, swept(typed) if place else {}, place)
 
 
 def _dispatch(request: Request) -> RunResult:
@@ -166,39 +199,9 @@ def _dispatch(request: Request) -> RunResult:
     return task.run(request)
 
 
-def _dispatch_in_sweep(composed: Any, own: Any, sweep: Path) -> RunResult:
-    """One job of a sweep. It never raises: the others go on, and the sweep is closed in good order."""
-    request = None
-    try:
-        request = _request(composed, own, sweep)
-        log.info("job %d: %s", own.job.num, ", ".join(f"{k}={v}" for k, v in request.swept.items()))
-        return _dispatch(request)
-    except UserError as error:
-        message = str(error)
-    except Exception:
-        message = traceback.format_exc()
-    log.error("job %d failed: %s", own.job.num, message)
-    if request is not None:
-        from seedbed.results.record import note_failure
-
-        try:
-            note_failure(sweep, own.job.num, request.overrides, request.swept, message)
-        except (OSError, UserError) as error:
-            log.error("job %d: its failure could not be written down: %s", own.job.num, error)
-    return RunResult("failed", "", {}, message)
-
-
-def _close_sweep(sweep: Path, results: list[RunResult]) -> None:
-    from seedbed.results.report import leaderboard
-
-    ranking = leaderboard(sweep)
-    failed = sum(result.status == "failed" for result in results)
-    if ranking:
-        log.info("sweep, best validation accuracy first\n\n%s\n", ranking)
-    log.info("%d jobs, %d failed; sweep folder: %s", len(results), failed, sweep)
-
-
 def _log_to_terminal() -> None:
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8, nor a terminal
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("seedbed")

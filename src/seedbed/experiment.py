@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -98,6 +99,8 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     settings = config.check(request.config)
     own, seed = settings.train, settings.root.seed
     device.require(settings.device.name)
+    if not resumed:
+        build.rehearse(settings, request.overrides)
     pipeline = build.make_features(settings)
     data = images = build.load_data(settings)
     augment: Chain = build.instance(settings.augment_node, "augment")
@@ -136,6 +139,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
         "choices": dict(request.choices),
         "classes": data.classes,
         "channels": images.channels,
+        "data": data.fingerprint,
         "preprocess": asdict(preprocess) if preprocess else None,
     }
 
@@ -191,11 +195,22 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
             return _finish(record, request, state, data, tested, own, pipeline)
         except NonFiniteLoss as error:
             raise _spoilt(record, state, error) from error
+        except KeyboardInterrupt:
+            _interrupted(record, signal.SIGINT, state)
+            raise
         except OSError as error:
             raise UserError(
                 f"{error.filename or record.folder}: {error.strerror or error}; what was written before is whole. "
                 f"Mend it, then go on with: python -m run resume={record.folder}"
             ) from error
+        except Exception as error:
+            record.failure(in_short(error), state.epoch)
+            if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+                raise UserError(
+                    f"{on}: out of memory after epoch {state.epoch}; lower train.batch_size, train.eval_batch_size or "
+                    f"the images' size ({in_short(error)})"
+                ) from error
+            raise
 
 
 def _restore(state: State, folder: Path, data: ImageData) -> None:

@@ -23,6 +23,9 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
 
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return _no_option(words, conf)
+    if isinstance(error, ValueError) and str(error).startswith(("Only one of --", "The --resolve flag")):
+        flags = " ".join(word for word in words if word.startswith("-"))
+        return f"{flags}: these do not go together; --cfg shows one job, without -m and with one value a key"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: not readable as yaml: {error.problem}"
@@ -31,10 +34,13 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
     if isinstance(error, OverrideParseException):
         return _grammar(error.override)
     if isinstance(error, MissingConfigException):
-        return _missing(error, conf)
+        return _missing(error, words, conf)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else None
     text = str(error).strip()
+    match = re.search(r"Ambiguous value for argument '(.+?)'|Sweep parameters '(.+?)' requires", text)
+    if match:
+        return _several_values(match[1] or match[2])
     match = re.match(r"Error merging override (\S+?)=", text)
     if match:
         return f"{match[1]}: expected a group of keys; name one below it, {match[1]}.KEY=VALUE"
@@ -56,8 +62,19 @@ def _grammar(override: str) -> str:
     )
 
 
-def _missing(error: Any, conf: Path) -> str:
+def _several_values(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"{word}: several values; to run each of them add -m; a list is {key}=[{value}]"
+
+
+def _missing(error: Any, words: Sequence[str], conf: Path) -> str:
+    flag = next((w for w in words if w.startswith(("--config-name", "-cn", "--config-path", "-cp"))), None)
+    if flag is not None:
+        return f"{flag}: no such configuration; leave it out, or add a folder of your own by --config-dir=FOLDER"
     parts = (error.missing_cfg_file or "").split("/")
+    if parts[0] == "hydra":
+        group, option = "/".join(parts[:-1]), parts[-1]
+        return f"{group}={option}: Hydra has no such option; one that a plugin brings needs the plugin installed"
     # experiment/orignal/mlp: the group is what exists of it, the option what follows.
     known = next((n for n in range(len(parts) - 1, 0, -1) if conf.joinpath(*parts[:n]).is_dir()), 0)
     group, option = "/".join(parts[:known]), "/".join(parts[known:])

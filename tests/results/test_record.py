@@ -52,5 +52,9 @@ def test_a_full_disk_silences_the_log_alone(tmp_path, capfd):
 
 
 def test_a_failed_job_is_noted_where_it_can_be(tmp_path):
-    note_failure(tmp_path, 3, ["a=1"], {"a": "1"}, "why")
-    assert (tmp_path / "003_failed" / "result.json").exists()
+    other = make_folder(tmp_path, "003_of-another-sweep")
+    note_failure(tmp_path, 3, ["a=1"], {"a": "1"}, "why", {other})
+    assert (tmp_path / "003_failed" / "result.json").exists() and not list(other.iterdir())
+    own = make_folder(tmp_path, "003_a-2")
+    note_failure(tmp_path, 3, ["a=2"], {"a": "2"}, "why", {other, tmp_path / "003_failed"})
+    assert (own / "result.json").exists()

@@ -65,6 +65,17 @@ def find(model: nn.Module, source: str) -> Path:
         if not expected.is_file() or expected.read_text().split()[:1] != [found]:
             raise UserError(f"model.pretrained: {shipped} is not the file that was shipped; install seedbed again")
         return shipped
+    return _file(source, names)
+
+
+def require_weights(source: str) -> None:
+    """Raise UserError if neither weights of that name are shipped, for whatever model, nor such a file is there."""
+    names = sorted({path.name.rpartition("_")[0] for path in SHIPPED.glob("*.safetensors")})
+    if source not in names:
+        _file(source, names)
+
+
+def _file(source: str, names: list[str]) -> Path:
     try:
         path = Path(source).expanduser()
         there = path.is_file()

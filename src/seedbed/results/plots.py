@@ -11,11 +11,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from seedbed.files import write_atomically
 
 # Figures are made without pyplot: it would keep every one of a sweep in memory.
 matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
+# Letters that matplotlib's own font lacks come from the first of these that is there and has them.
+OTHER_SCRIPTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans",
+    "Apple SD Gothic Neo", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "Unifont",
+)  # fmt: skip
+_INSTALLED = {font.name for font in fontManager.ttflist}
+matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in _INSTALLED)]
 matplotlib.rcParams["text.parse_math"] = False  # a class may be called $x$: no formula is meant
 TRAIN_COLOUR, VAL_COLOUR, BEST_COLOUR = "#3b6fb6", "#d1662f", "#666666"
 ANNOTATED = 20

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,15 @@ def make_folder(parent: Path, name: str) -> Path:
     raise UserError(f"output_root: {parent} holds too many folders named {name}")
 
 
-def note_failure(sweep: Path, number: int, overrides: Sequence[str], swept: dict[str, str], message: str) -> None:
-    """Record that a job of a sweep failed, in a folder of its own if it did not come so far as to have one."""
-    own = sorted(sweep.glob(f"{number:03d}_*"))
+def note_failure(
+    sweep: Path, number: int, overrides: Sequence[str], swept: dict[str, str], message: str, there: set[Path]
+) -> None:
+    """Record that a job of a sweep failed, in a folder of its own if it did not come so far as to have one.
+
+    Args:
+        there: what the sweep's folder held when the job began: another sweep may have the same one.
+    """
+    own = sorted(set(sweep.glob(f"{number:03d}_*")) - there)
     with Record(own[0] if own else make_folder(sweep, f"{number:03d}_failed")) as record:
         if not (record.folder / "overrides.json").exists():
             record.write_json("overrides.json", {"overrides": list(overrides), "swept": swept})
@@ -84,7 +91,7 @@ class Record:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.handler = _LogFile(folder / "train.log")
+        self.handler = _LogFile(folder / "train.log", encoding="utf-8", errors="backslashreplace")
         try:
             lock(self.handler.stream)
         except BlockingIOError:
@@ -104,6 +111,13 @@ class Record:
     def close(self) -> None:
         logging.getLogger("seedbed").removeHandler(self.handler)
         self.handler.close()
+
+    def failure(self, message: str, epochs: int) -> None:
+        """Say in result.json what ends the run, and in the log with every line of the exception under way."""
+        lines = logging.LogRecord("seedbed", logging.ERROR, __file__, 0, message, (), sys.exc_info())
+        self.handler.handle(lines)
+        with contextlib.suppress(OSError):
+            self.write_json("result.json", {"status": "failed", "error": message, "epochs": epochs})
 
     def environment(self, facts: dict[str, Any], resumed: bool) -> None:
         """environment.json: of the first start, and under `resumed` of those that went on with the run."""

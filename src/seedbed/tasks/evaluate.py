@@ -31,14 +31,15 @@ KEYS_OF_THE_FILE = (
     "model.mean", "model.std", "model.normalize_training", "model.pretrained", "model.unit_gains", "model.freeze",
     "model.freeze_norms", "model.lr_decay", "dataset.image_size",
 )  # fmt: skip
+SIZES, DRAW = ("image_size", "stored_size"), ("val_fraction", "test_fraction", "split_seed")
 KEYS_OF_TESTING = ("train.eval_batch_size", "train.test_views")
 
 
 def run(request: experiment.Request) -> RunResult:
     """Test `checkpoint` on the test split, or `split=val` on the validation split, of the data that it was trained on.
 
-    The run's own configuration wins; what the user typed counts on top of it. Writes nothing but the store of
-    decoded images, where it is not there yet.
+    The run's own configuration wins; what the user typed counts on top of it. Another data set is brought to the size
+    that the run's had. Writes nothing but the store of decoded images, where it is not there yet.
 
     Raises:
         UserError: the file is no checkpoint of ours, asks for code or places that are not, or does not fit the data.
@@ -61,7 +62,10 @@ def run(request: experiment.Request) -> RunResult:
     _refuse_foreign(path, facts["config"], typed)
     for group in OWN_TO_THE_INSTALLATION:
         facts["config"][group] = request.config.get(group)
-    settings = config.check(experiment.with_typed(facts["config"], request))
+    wanted = experiment.with_typed(facts["config"], request)
+    if "dataset" in typed:
+        _keep_of_dataset(facts["config"]["dataset"], wanted["dataset"], typed)
+    settings = config.check(wanted)
     device.require(settings.device.name)
     data = build.load_data(settings)
     if list(data.classes) != facts["classes"] or data.channels != facts["channels"]:
@@ -69,6 +73,8 @@ def run(request: experiment.Request) -> RunResult:
             f"{path}: was trained on {len(facts['classes'])} classes and {facts['channels']} channels; this data set "
             f"has {len(data.classes)} and {data.channels}, or other class names"
         )
+    if facts.get("data") not in (None, data.fingerprint):
+        log.warning("%s: these are not the images and splits of its run; it may have learned from some of them", path)
     try:
         preprocess = Preprocess(**facts["preprocess"]) if facts["preprocess"] else None
     except TypeError as error:
@@ -93,6 +99,14 @@ def run(request: experiment.Request) -> RunResult:
     figures = test(model, loader, loss, on.autocast, len(data.classes), settings.train.test_views).figures
     _show(path, which, figures)
     return RunResult("finished", str(path.parent), figures)
+
+
+def _keep_of_dataset(own: dict[str, Any], wanted: dict[str, Any], typed: set[str]) -> None:
+    """What a newly chosen data set keeps of the run's: sizes; of the same one the draw of its splits, too."""
+    same = all(own.get(key) == wanted.get(key) for key in ("_target_", "name"))
+    for key in (*SIZES, *(DRAW if same else ())):
+        if key in own and f"dataset.{key}" not in typed:
+            wanted[key] = own[key]
 
 
 def _features(settings: Settings, learned: dict[str, np.ndarray], split: Split) -> Split:

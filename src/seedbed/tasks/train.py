@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from seedbed import experiment
+from seedbed import config, experiment
 from seedbed.results.record import Record
+from seedbed.results.report import leaderboard
 from seedbed.types import RunResult, UserError
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,11 @@ def run(request: experiment.Request) -> RunResult:
     if not (folder / "config.yaml").is_file():
         raise UserError(f"resume: {folder} is not a run folder (it holds no config.yaml)")
     with Record(folder) as record:
-        return _go_on(request, record)
+        result = _go_on(request, record)
+    sweep = folder.resolve().parent
+    if (sweep / "multirun.yaml").is_file():
+        leaderboard(sweep)
+    return result
 
 
 def _go_on(request: experiment.Request, record: Record) -> RunResult:
@@ -98,6 +103,8 @@ def _refuse_changes(request: experiment.Request, own: dict, wanted: dict) -> Non
             f"{word}: a resumed run keeps its own settings; only device.*, dataset.root and a larger train.epochs "
             "may differ"
         )
+    if "train.epochs" in [word.partition("=")[0].lstrip("+~") for word in request.overrides]:
+        config.check(wanted)
     before, after = own["train"]["epochs"], wanted["train"]["epochs"]
     if after < before:
         raise UserError(f"train.epochs={after}: a resumed run may only be made longer; this one has {before} epochs")
