@@ -17,7 +17,8 @@ fi
 stamp=$({ cat pyproject.toml; echo "${SEEDBED_EXTRAS:-}"; pwd; } | cksum | tr ' ' '-')
 if [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ]; then
     echo "setting up .venv (torch is large: this takes a minute or more, once)"
-    [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+    # A stop in the middle leaves one without pip.
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || "$PYTHON" -m venv --clear .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${SEEDBED_EXTRAS:-}"
     echo "$stamp" >.venv/stamp
 fi

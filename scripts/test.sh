@@ -10,4 +10,5 @@ for word in "$@"; do
 done
 .venv/bin/ruff check .
 .venv/bin/ruff format --check --quiet . || { echo "error: run .venv/bin/ruff format ." >&2; exit 1; }
-exec .venv/bin/python -m pytest "${words[@]}"
+# An empty list is an error to the bash that macOS has.
+exec .venv/bin/python -m pytest ${words[@]+"${words[@]}"}
