@@ -43,8 +43,9 @@ class ImageData:
         train, val, test: the three splits; each label indexes `classes`.
         classes: class names in label order.
         names: one name an image (its path in the source), row by row of `train.images`.
-        fingerprint: changes with the classes, the images' names, labels and size, the splits, and some of the pixels.
+        fingerprint: changes with the classes, the images' names and labels, and the splits.
         store: changes with the images' content and size.
+        pixels: changes with the images' size and the pixels of some.
         skipped: unreadable images that were left out, as `name: reason`.
     """
 
@@ -55,6 +56,7 @@ class ImageData:
     names: Sequence[str]
     fingerprint: str
     store: str
+    pixels: str = ""
     skipped: tuple[str, ...] = ()
 
     @property

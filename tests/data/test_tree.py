@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,6 +205,62 @@ def test_a_folder_of_the_same_names_sizes_and_times_is_another(picture_tree):
     assert tree(roots[0]).fingerprint() != tree(roots[1]).fingerprint()
 
 
+def test_an_error_of_the_disk_is_not_remembered(picture_tree, cache, monkeypatch):
+    root = picture_tree({f"{c}/{i}.png": 5 for c in "ab" for i in range(6)})
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "3.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as m:
+        m.setattr(Path, "read_bytes", refuse)
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"a/3\.png: cannot be read: .*Permission denied \(and 1 more\)"):
+                load(tree(root), cache)
+        assert len(load(tree(root), cache, on_bad_image="skip").skipped) == 2
+    assert not load(tree(root), cache).skipped
+
+
+def test_a_link_to_a_folder_beside_it_adds_nothing(picture_tree):
+    root = picture_tree({f"v2/Training/{c}/{i}.png": 5 for c in "ab" for i in range(2)})
+    (root / "v2/train").symlink_to(root / "v2/Training")
+    (root / "current").symlink_to(root / "v2")
+    assert [name for name, _ in sorted(tree(root).files())] == [
+        f"v2/Training/{c}/{i}.png" for c in "ab" for i in range(2)
+    ]
+
+
+@pytest.mark.parametrize("name", ["lost+found", ".Trash-0", ".git"])
+def test_a_hidden_folder_is_not_looked_into(picture_tree, monkeypatch, name):
+    root = picture_tree({f"{c}/1.png": 1 for c in "ab"})
+    (root / name).mkdir()
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda f: pytest.fail("looked") if str(f).endswith(name) else scandir(f))
+    assert tree(root).listing().classes == ("a", "b")
+
+
+@pytest.mark.parametrize("link", ["test", "train/c"])
+def test_a_split_or_class_behind_a_link_that_leads_nowhere_is_named(picture_tree, link):
+    root = picture_tree({f"train/{c}/{i}.png": 5 for c in "ab" for i in range(2)})
+    (root / link).symlink_to("/nowhere/at/all")
+    with pytest.raises(UserError, match=f"{link}: a link that leads nowhere"):
+        tree(root).listing()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/1.png", "train/2.png", "test/1.png"], ["train/1.png", "test/a/1.png", "test/b/1.png"],
+        ["train/1.png", "train/2.png"], ["bus/1.png", "train/1.png", "test/1.png"],
+    ],
+)  # fmt: skip
+def test_splits_are_no_classes(picture_tree, names):
+    with pytest.raises(UserError, match=r"expected one folder a class, .*found no class folders below"):
+        tree(picture_tree(dict.fromkeys(names, 3))).listing()
+
+
 @pytest.mark.parametrize("links", [("val", "test"), ("test", "val")])
 def test_two_splits_may_be_one_folder(picture_tree, cache, links):
     link, target = links
@@ -252,7 +309,7 @@ def test_other_pixels_are_other_data(picture_tree, tmp_path):
     files = {f"{c}/{i}.png": 20 * i for c in "ab" for i in range(8)}
     one = load(tree(picture_tree(files)), tmp_path / "cache")
     other = load(tree(picture_tree({**files, "b/3.png": 61}, root="other")), tmp_path / "cache")
-    assert one.names == other.names and one.fingerprint != other.fingerprint
+    assert (one.names, one.fingerprint) == (other.names, other.fingerprint) and one.pixels != other.pixels
 
 
 @pytest.mark.parametrize("before", [b"", b"#!/bin/sh\nexit\n"], ids=["zip64", "self-extracting"])

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,13 @@ LARGEST_FILE = 256 * 2**20
 # By content, not by name: Pillow's other readers are many, and the one for PostScript starts a program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 CHUNK = 512
+
+
+class Unread(NamedTuple):
+    """Why an image could not be read, and whether that is of the disk or the machine, not of the image: it may pass."""
+
+    reason: str
+    may_pass: bool = False
 
 
 class BadImage(Exception):
@@ -122,7 +130,9 @@ def is_colour(container: Path, names: Sequence[str]) -> bool:
     return False
 
 
-def decode_all(container: Path, names: Sequence[str], out: Path, progress: Callable[[int], object]) -> dict[int, str]:
+def decode_all(
+    container: Path, names: Sequence[str], out: Path, progress: Callable[[int], object]
+) -> dict[int, Unread]:
     """Decode files into the rows of an existing `.npy` array, over the cores.
 
     Args:
@@ -130,10 +140,10 @@ def decode_all(container: Path, names: Sequence[str], out: Path, progress: Calla
         progress: called with the number of images that each finished chunk held.
 
     Returns:
-        row -> reason, for every image that could not be read; its row is left zero.
+        row -> why, for every image that could not be read; its row is left zero.
     """
     chunks = [(start, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
-    bad: dict[int, str] = {}
+    bad: dict[int, Unread] = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(cores, len(chunks))
     if workers <= 1:
@@ -149,9 +159,13 @@ def decode_all(container: Path, names: Sequence[str], out: Path, progress: Calla
     try:
         with ProcessPoolExecutor(workers, spawn, _Worker.open, (container, out)) as pool:
             jobs = {pool.submit(_Worker.run, part, start): len(part) for start, part in chunks}
-            for job in as_completed(jobs):
-                bad |= job.result()
-                progress(jobs[job])
+            try:
+                for job in as_completed(jobs):
+                    bad |= job.result()
+                    progress(jobs[job])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # or all the others would be decoded first
+                raise
     except BrokenProcessPool as error:
         raise UserError(
             f"{container}: a process that decodes images was killed, perhaps for want of memory; start again with "
@@ -160,27 +174,25 @@ def decode_all(container: Path, names: Sequence[str], out: Path, progress: Calla
     return bad
 
 
-def decode_rows(read: Callable[[str], bytes], names: Sequence[str], rows: np.ndarray, start: int) -> dict[int, str]:
-    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`; return row -> reason for the unreadable ones.
-
-    Raises:
-        UserError: the disk or the machine failed, not the image. That may pass, so nothing may remember it.
-    """
+def decode_rows(read: Callable[[str], bytes], names: Sequence[str], rows: np.ndarray, start: int) -> dict[int, Unread]:
+    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`; return row -> why for the unreadable ones."""
     _, channels, size, _ = rows.shape
     bad = {}
     for row, name in enumerate(names, start):
         try:
             rows[row] = decode(read(name), channels, size)
         except BadImage as error:
-            bad[row] = str(error)
-        except (OSError, MemoryError) as error:
-            reason = str(error) or type(error).__name__
-            if getattr(error, "errno", None) not in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere stays one
-                raise UserError(f"{name}: cannot be read: {reason}; mend that and start again") from error
-            bad[row] = f"cannot be read: {reason}"
-        except Exception as error:  # of the zip: damaged, encrypted, packed by an unknown method
-            bad[row] = f"cannot be read: {str(error) or type(error).__name__}"
+            bad[row] = Unread(str(error))
+        except Exception as error:  # of the disk; of the zip: damaged, encrypted, packed by an unknown method
+            bad[row] = Unread(f"cannot be read: {str(error) or type(error).__name__}", _may_pass(error))
     return bad
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether reading may go well another time though the file stays the same."""
+    if isinstance(error, OSError):  # a link that leads nowhere stays one; bzip2's complaints have no number
+        return error.errno not in (None, errno.ENOENT, errno.ELOOP)
+    return isinstance(error, MemoryError)
 
 
 class _Worker:
@@ -203,7 +215,7 @@ class _Worker:
         os._exit(1)
 
     @classmethod
-    def run(cls, names: Sequence[str], start: int) -> dict[int, str]:
+    def run(cls, names: Sequence[str], start: int) -> dict[int, Unread]:
         bad = decode_rows(cls.read, names, cls.rows, start)
         cls.rows.flush()
         return bad

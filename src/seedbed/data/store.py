@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from seedbed.data.decode import decode_all, is_colour, resize_arrays
+from seedbed.data.decode import Unread, decode_all, is_colour, reader, resize_arrays
 from seedbed.data.source import Listing, Source
 from seedbed.files import make_once
 from seedbed.types import UserError
@@ -32,8 +33,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Store:
-    """Decoded images: uint8 `[N, C, S, S]` memory map, int64 labels, int8 parts, names, what was unreadable,
-    and a key that changes with the images."""
+    """Decoded images: uint8 `[N, C, S, S]` memory map, int64 labels, int8 parts, names, what was unreadable (of
+    that the rows whose reason may pass), and a key that changes with the images."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -41,6 +42,7 @@ class Store:
     names: list[str]
     classes: tuple[str, ...]
     bad: dict[int, str]
+    may_pass: list[int]
     key: str
 
 
@@ -65,6 +67,8 @@ def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: 
     root = cache_folder(cache_root)
     key = hashlib.sha256(f"{FORMAT_VERSION} {source.fingerprint()} {size}".encode()).hexdigest()[:16]
     folder = root / "store" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', source.name)}-{size}-{key}"
+    if folder.is_dir() and _has_passed(source, folder):
+        shutil.rmtree(folder)
     if not folder.is_dir():
         with cache_errors(folder.parent):
             make_once(folder, lambda private: _build(source, size, private))
@@ -89,8 +93,22 @@ def _read(folder: Path) -> Store:
         facts["names"],
         tuple(facts["classes"]),
         {int(row): reason for row, reason in facts["bad"].items()},
+        facts["may_pass"],
         folder.name,
     )
+
+
+def _has_passed(source: Source, folder: Path) -> bool:
+    """Whether an image can be read that could not when the store was built, though its file is the same."""
+    facts = json.loads((folder / "store.json").read_text())
+    if not facts["may_pass"]:
+        return False
+    with reader(_list(source).container) as read:
+        for row in facts["may_pass"]:
+            with contextlib.suppress(Exception):
+                read(facts["names"][row])
+                return True
+    return False
 
 
 def _list(source: Source) -> Listing:
@@ -122,15 +140,16 @@ def _build(source: Source, size: int, private: Path) -> None:
         "format_version": FORMAT_VERSION,
         "source": source.name,
         "classes": listing.classes,
-        "bad": bad,
+        "bad": {row: unread.reason for row, unread in bad.items()},
+        "may_pass": [row for row, unread in bad.items() if unread.may_pass],
         "names": list(listing.names),
     }
     (private / "store.json").write_text(json.dumps(facts))
     log.info("decoded %s images in %.1f s", f"{len(listing.labels):,}", time.perf_counter() - started)
 
 
-def _fill(path: Path, listing: Listing, size: int, name: str) -> dict[int, str]:
-    """Write all images at one size; return row -> reason for the unreadable ones."""
+def _fill(path: Path, listing: Listing, size: int, name: str) -> dict[int, Unread]:
+    """Write all images at one size; return row -> why for the unreadable ones."""
     n = len(listing.labels)
     if listing.images is not None:
         np.save(path, resize_arrays(listing.images, size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -19,6 +20,7 @@ from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Listing
 from seedbed.types import UserError
 
 log = logging.getLogger(__name__)
+LEFT_BEHIND = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 SAMPLED, SAMPLED_BYTES = 64, 2**16
 NOT_SAID = 0xFFFFFFFF  # a zip64 has the figure elsewhere
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -107,6 +109,7 @@ class ImageTree:
         split = any(part == TRAIN and below is not None for part, below in found)
         if not split:
             found = [(UNSPLIT, c) for c in classes_by_folder(names, self.container)]
+            self._refuse_splits_as_classes({below for _, below in found})
         kept = [i for i, (part, cls) in enumerate(found) if cls is not None and (part != UNSPLIT or not split)]
         if len(kept) < len(names):
             stray = names[min(set(range(len(names))) - set(kept))]
@@ -136,6 +139,15 @@ class ImageTree:
                 )
         return Listing(classes, labels, parts, [names[i] for i in kept], None, self.container, self.channels)
 
+    def _refuse_splits_as_classes(self, classes: set[str]) -> None:
+        """Folders of images named train and test, say: their labels lie elsewhere, in a table."""
+        parts = {SPLIT_NAMES.get(name.lower()) for name in classes}
+        if None not in parts or len(parts - {None}) > 1:
+            raise UserError(
+                f"{self.container}: expected one folder a class, with or without train/ val/ test/ above; found no "
+                f"class folders below {', '.join(sorted(name for name in classes if name.lower() in SPLIT_NAMES))}"
+            )
+
     def _refuse_empty_classes(self, names: Iterable[str]) -> None:
         """A class folder without one readable name is a mistake to report, not a class to drop in silence."""
         filled = {parent for name in names for parent in PurePosixPath(name).parents}
@@ -153,8 +165,8 @@ def _is_image(name: str) -> bool:
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
-    """Whether it lies in what programs leave behind: `.ipynb_checkpoints`, `.thumbnails`, `__MACOSX`."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    """Whether it lies in what programs and systems leave behind: `.ipynb_checkpoints`, `.Trashes`, `lost+found`."""
+    return any(part.startswith(".") or part in LEFT_BEHIND for part in path.parts)
 
 
 def place_of(name: str) -> tuple[int, str | None]:
@@ -183,41 +195,44 @@ def classes_by_folder(names: Sequence[str], container: Path) -> list[str]:
 
 
 def walk_folder(root: Path) -> Iterable[tuple[str, str]]:
-    """Relative path, and size with modification time, of every file below `root`.
+    """Relative path, and size with modification time, of every file below `root` but for hidden ones.
+
+    Links are followed. A folder counts once for each class of each split that it is reached in.
 
     Raises:
-        UserError: a folder cannot be listed; without its images others would be drawn for the split that they make.
+        UserError: a folder cannot be listed, or a link to one leads nowhere: without its images others would be drawn
+            for the split that they make.
     """
-    return _walk(root, "", ())
+    return _walk(root, "", (), set())
 
 
-def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...]) -> Iterable[tuple[str, str]]:
+def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...], seen: set) -> Iterable[tuple[str, str]]:
     try:
         facts = folder.stat()
         own = (facts.st_dev, facts.st_ino)
-        if own in above:  # a link to a folder above would go round for ever
+        place = (place_of(f"{inside}image"), own)
+        if own in above or place in seen:  # a link to a folder above would go round for ever
             return
+        seen.add(place)
         with os.scandir(folder) as entries:
-            listed = list(entries)
+            # Real ones first: what links lead to a second time is left out.
+            listed = sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
+        for entry in listed:
+            if _is_hidden(PurePosixPath(entry.name)):
+                continue
+            try:
+                is_folder, facts = entry.is_dir(), entry.stat()
+            except OSError as error:  # if it bears an image's name, decoding will name it
+                if PurePosixPath(entry.name).suffix or error.errno not in (errno.ENOENT, errno.ELOOP):
+                    is_folder, facts = False, None
+                else:
+                    raise UserError(f"{entry.path}: a link that leads nowhere; mend it or remove it") from error
+            if is_folder:
+                yield from _walk(Path(entry.path), f"{inside}{entry.name}/", (*above, own), seen)
+            else:
+                yield f"{inside}{entry.name}", f"{facts.st_size} {facts.st_mtime_ns}" if facts else "?"
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed: {error.strerror}; mend that, or take it away") from error
-    for entry in listed:
-        if _is_folder(entry):
-            yield from _walk(Path(entry.path), f"{inside}{entry.name}/", (*above, own))
-            continue
-        try:
-            facts = entry.stat()
-        except OSError:  # a dangling link; if it bears an image's name, decoding will name it
-            yield f"{inside}{entry.name}", "?"
-            continue
-        yield f"{inside}{entry.name}", f"{facts.st_size} {facts.st_mtime_ns}"
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # links that go round
-        return False
 
 
 def central_directory(path: Path) -> bytes | None:
