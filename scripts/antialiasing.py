@@ -25,7 +25,7 @@ from table_of_runs import write_table
 from torch.nn import functional as F
 
 from seedbed.data.decode import decode
-from seedbed.experiment import Request
+from seedbed.request import Request
 from seedbed.tasks import evaluate
 
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "antialiasing.csv"

@@ -21,10 +21,10 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save
 
-from seedbed import experiment
 from seedbed.engine.checkpoint import FORMAT_VERSION, load_best, save_best
 from seedbed.files import write_atomically
 from seedbed.models.pretrained import SHIPPED
+from seedbed.request import Request
 from seedbed.results.report import duration
 from seedbed.tasks import evaluate
 
@@ -136,7 +136,7 @@ def test(folder: Path, weights: dict[str, torch.Tensor]) -> dict[str, dict[str, 
         path = Path(scratch) / "best.safetensors"
         save_best(path, weights, facts)
         request = {**config, "checkpoint": str(path), "train": {**config["train"], "test_views": VIEWS}}
-        return evaluate.run(experiment.Request(request, {}, [f"train.test_views={VIEWS}"])).figures
+        return evaluate.run(Request(request, {}, [f"train.test_views={VIEWS}"])).figures
 
 
 if __name__ == "__main__":

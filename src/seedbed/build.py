@@ -42,7 +42,7 @@ def instance(node: Mapping[str, Any] | None, group: str, **supplied: Any) -> Any
         if error.__cause__ is not None:
             raise UserError(f"{group} ({node['_target_']}): {error.__cause__}") from error
         raise
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{group} ({node['_target_']}): {error}") from error
 
 
@@ -191,9 +191,10 @@ def rehearse(settings: Settings, typed: Sequence[str] = ()) -> None:
         typed: the words of the command.
 
     Raises:
-        UserError: a value that the optimizer or the schedule refuses, one typed that would not be used, or weights to
-            begin with that are not there.
+        UserError: no images or weights where they are said to be, no such device, features that the model cannot take,
+            a value that the optimizer or the schedule refuses, or one typed that would not be used.
     """
+    device.require(settings.device.name)
     moved = settings.scheduler_node and settings.scheduler_node.get("cycle_momentum")
     word = next((word for word in typed if word.lstrip("+").startswith("optimizer.momentum=")), None)
     if moved and word:
@@ -203,8 +204,13 @@ def rehearse(settings: Settings, typed: Sequence[str] = ()) -> None:
         )
     if settings.model.pretrained not in (None, "none"):
         require_weights(settings.model.pretrained)
+    instance(settings.dataset_node, "dataset", data_root=settings.root.data_root)
+    if make_features(settings):
+        require_vectors(settings)
     optimizer = _optimizer(settings, [nn.Parameter(torch.zeros(2, 2))])
-    make_schedule(settings, optimizer, steps=100)
+    # A list may have a value for each of the model's stages.
+    if not any(isinstance(value, list) for value in (settings.scheduler_node or {}).values()):
+        make_schedule(settings, optimizer, steps=100)
 
 
 def make_optimizer(settings: Settings, model: nn.Module) -> torch.optim.Optimizer:

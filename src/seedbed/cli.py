@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from seedbed import __version__
 from seedbed.mistakes import explain, options_of
-from seedbed.sweep import Sweep, forget_folder, jobs, swept
+from seedbed.sweep import Plan, Sweep, plan
 from seedbed.types import RunResult, UserError
 
 if TYPE_CHECKING:
-    from seedbed.experiment import Request
+    from seedbed.request import Request
 
+NO_JOB = "no job comes of these words; a glob() finds the options of a group, but not those in folders below it"
 PLACES = ("data_root", "output_root", "cache_root", "checkpoint", "resume")
 
 
@@ -97,6 +98,7 @@ def _run_hydra() -> int:
 
     OmegaConf.register_new_resolver("sweep_token", lambda: secrets.token_hex(2), use_cache=True, replace=True)
     OmegaConf.register_new_resolver("expanded", lambda path: str(Path(path).expanduser()), replace=True)
+    vars(plan).update(vars(Plan()))
     results: list[RunResult] = []
     sweep: Sweep | None = None
 
@@ -113,18 +115,21 @@ def _run_hydra() -> int:
             if results:
                 return
             try:
-                _check_jobs(own)
+                _check_jobs(own.job.config_name)
             except UserError as error:
                 results.append(_refused(error))
                 return
             sweep = Sweep(Path(own.sweep.dir), _dispatch)
-        sweep.run(own.job.num, list(own.overrides.task), lambda: _request(composed, own, sweep.folder))
+        sweep.run(own.job.num, lambda: _request(composed, own, sweep.folder))
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
+        if plan.jobs == []:
+            results.append(_refused(UserError(f"{' '.join(plan.words)}: {NO_JOB}")))
     finally:
-        forget_folder()
-        if sweep is not None:
+        if sweep is None:
+            plan.forget_folder()
+        else:
             sweep.close()
             results += sweep.results
     signals = [result.signal for result in results if result.signal]
@@ -138,21 +143,23 @@ def _refused(error: UserError) -> RunResult:
     return RunResult("failed", "", {}, str(error))
 
 
-def _check_jobs(own: Any) -> None:
+def _check_jobs(config_name: str) -> None:
     """Check all jobs of a sweep before the first one begins: a slip in the last would show after hours."""
     from hydra import compose
 
     from seedbed import build, config
 
-    if not (own.sweeper._target_.endswith(".BasicSweeper") and own.launcher._target_.endswith(".BasicLauncher")):
-        return  # jobs of another sweeper are not known, those of another launcher run elsewhere
-    for number, words in enumerate(jobs()):
+    for number, words in enumerate(plan.jobs or []):
         try:
-            wanted = _plain(compose(own.job.config_name, words))
-            if wanted["task"] == "train" and wanted.get("resume") is None:
+            wanted = _plain(compose(config_name, words))
+            given = [key for key in ("checkpoint", "resume") if wanted.get(key) is not None]
+            for key in given:
+                if not Path(wanted[key]).exists():
+                    raise UserError(f"{key}: {wanted[key]} is not there")
+            if not given:
                 build.rehearse(config.check(wanted), words)
         except UserError as error:
-            values = ", ".join(f"{key}={value}" for key, value in swept(words).items())
+            values = ", ".join(f"{key}={value}" for key, value in plan.swept(words).items())
             raise UserError(f"job {number} ({values}): {error}; no job was begun") from error
 
 
@@ -186,12 +193,12 @@ def _plain(composed: Any) -> dict[str, Any]:
 
 
 def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
-    from seedbed.experiment import Request
+    from seedbed.request import Request
 
     choices = {k: v for k, v in own.runtime.choices.items() if "/" not in k}
     typed = list(own.overrides.task)
     place = (sweep, own.job.num) if sweep is not None else None
-    return Request(_plain(composed), choices, typed, swept(typed) if place else {}, place)
+    return Request(_plain(composed), choices, typed, plan.swept(typed) if place else {}, place)
 
 
 def _dispatch(request: Request) -> RunResult:

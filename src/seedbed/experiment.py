@@ -6,11 +6,11 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.evaluate import Tested, test
 from seedbed.engine.interrupt import StopRequest
 from seedbed.engine.loop import NonFiniteLoss, State, fit
+from seedbed.request import NOT_OF_A_RUN, PLACES, Request
 from seedbed.results import report
 from seedbed.results.environment import environment
 from seedbed.results.record import Record, class_counts, make_folder, slug
@@ -38,53 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SAMPLES, MANY_SAMPLES = 32, 80
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the door hands to a task.
-
-    Attributes:
-        config: the composed configuration, resolved: plain dicts and lists.
-        choices: group -> the option that was chosen.
-        overrides: what the user typed, word by word.
-        swept: in a sweep, key -> value of the overrides that differ between its jobs.
-        sweep: in a sweep, the folder of its runs and the number of this one.
-    """
-
-    config: dict[str, Any]
-    choices: Mapping[str, str | None]
-    overrides: list[str] = field(default_factory=list)
-    swept: dict[str, str] = field(default_factory=dict)
-    sweep: tuple[Path, int] | None = None
-
-    @property
-    def title(self) -> str:
-        """The experiment preset's name, else data set and model."""
-        preset = self.choices.get("experiment")
-        return preset or f"{self.choices.get('dataset')} {self.choices.get('model')}"
-
-
-NOT_OF_A_RUN = ("task", "checkpoint", "resume", "split")
 FEATURES = "features:"  # before the names of a feature pipeline's arrays in best.safetensors
-PLACES = ("data_root", "output_root", "cache_root")
-
-
-def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any]:
-    """A run's own configuration, with only what the user typed on top: a key, or a group's whole new choice."""
-    merged = OmegaConf.create(config_of_run)
-    composed = OmegaConf.create(request.config)
-    for word in request.overrides:
-        key = word.partition("=")[0].lstrip("+~")
-        if key in NOT_OF_A_RUN:
-            continue
-        if key == "experiment" or (OmegaConf.select(composed, key) is None and word.startswith("~")):
-            raise UserError(f"{word}: a run keeps its own configuration; type the keys that should differ")
-        OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False, force_add=True)
-    for place in PLACES:
-        merged[place] = composed[place]
-    merged.setdefault("name", None)
-    return OmegaConf.to_container(merged)
 
 
 def train(request: Request, resumed: Record | None = None) -> RunResult:
@@ -133,19 +88,20 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     if resumed:
         _restore(state, resumed.folder, data)
     loss = nn.CrossEntropyLoss(label_smoothing=own.label_smoothing)
+    marks = {"data": data.fingerprint, "pixels": data.pixels}
     facts = {
         # Where things lay says nothing of the model, and would make equal runs differ.
         "config": {k: v for k, v in request.config.items() if k not in (*PLACES, *NOT_OF_A_RUN[1:], "name")},
         "choices": dict(request.choices),
         "classes": data.classes,
         "channels": images.channels,
-        "data": data.fingerprint,
+        **marks,
         "preprocess": asdict(preprocess) if preprocess else None,
     }
 
     def keep() -> None:
         """Write the finished epochs: `last.pt` first, since the others can be made again from it."""
-        checkpoint.save_last(record.folder / "last.pt", {**state.state_dict(), "data": data.fingerprint})
+        checkpoint.save_last(record.folder / "last.pt", {**state.state_dict(), **marks})
         if state.step == 0:
             record.history(state.history)
             if state.improved:
@@ -196,7 +152,8 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
         except NonFiniteLoss as error:
             raise _spoilt(record, state, error) from error
         except KeyboardInterrupt:
-            _interrupted(record, signal.SIGINT, state)
+            if record.status != "finished":
+                _interrupted(record, signal.SIGINT, state)
             raise
         except OSError as error:
             raise UserError(
@@ -222,7 +179,7 @@ def _restore(state: State, folder: Path, data: ImageData) -> None:
     saved = checkpoint.load_last(path)
     if "data" not in saved:
         raise UserError(f"{path}: not a checkpoint that seedbed wrote")
-    if saved["data"] != data.fingerprint:
+    if saved["data"] != data.fingerprint or saved.get("pixels", data.pixels) != data.pixels:
         raise UserError(f"resume: the images or their splits are not those that {folder} began with; start a new run")
     try:
         state.load_state_dict(saved)

@@ -69,7 +69,8 @@ def _several_values(word: str) -> str:
 
 def _missing(error: Any, words: Sequence[str], conf: Path) -> str:
     flag = next((w for w in words if w.startswith(("--config-name", "-cn", "--config-path", "-cp"))), None)
-    if flag is not None:
+    given = [word.removeprefix(f"{flag}=") for word in words]
+    if flag is not None and error.missing_cfg_file in (None, *given):
         return f"{flag}: no such configuration; leave it out, or add a folder of your own by --config-dir=FOLDER"
     parts = (error.missing_cfg_file or "").split("/")
     if parts[0] == "hydra":

@@ -2,51 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedbed.types import RunResult, UserError
 
 if TYPE_CHECKING:
-    from seedbed.experiment import Request
+    from seedbed.request import Request
 
 log = logging.getLogger(__name__)
 
 
-def folder_listener() -> Any:
-    """A callback for Hydra, which makes the folder of a sweep before it looks at the jobs: it notes where that lies."""
+@dataclass
+class Plan:
+    """What Hydra is about to run; empty where this process runs no sweep.
+
+    Attributes:
+        folder: of the sweep.
+        was_there: whether somebody had made it before.
+        words: as they were typed, before they are taken apart into jobs, with those of Hydra's sweeper.
+        jobs: the words of each job; None where another sweeper makes them up as it goes, or another launcher runs
+            them elsewhere.
+    """
+
+    folder: Path | None = None
+    was_there: bool = False
+    words: list[str] = field(default_factory=list)
+    jobs: list[list[str]] | None = None
+
+    def swept(self, typed: list[str]) -> dict[str, str]:
+        """Of the words of a job those that name several values in the sweep: key -> its value."""
+        several = {word.split("=", 1)[0] for word in self.words if _names_several(word)}
+        return dict(word.split("=", 1) for word in typed if word.split("=", 1)[0] in several)
+
+    def forget_folder(self) -> None:
+        """Remove the folder that Hydra made before it looked at the jobs, none of which has begun."""
+        if self.folder is not None and not self.was_there:
+            with contextlib.suppress(OSError):
+                if [path.name for path in self.folder.iterdir()] == ["multirun.yaml"]:
+                    (self.folder / "multirun.yaml").unlink()
+                    self.folder.rmdir()
+
+
+plan = Plan()
+
+
+def listener() -> Any:
+    """A callback for Hydra that makes the plan: nothing else hears of a sweep before its folder is made."""
     from hydra.experimental.callback import Callback
 
-    class FolderListener(Callback):
+    class Listener(Callback):
         def on_multirun_start(self, config: Any, **_: Any) -> None:
-            global _place
-            _place = Path(config.hydra.sweep.dir)
+            own = config.hydra
+            plan.folder = Path(own.sweep.dir)
+            plan.was_there = plan.folder.exists()
+            params = (own.sweeper.get("params") or {}).items()
+            plan.words = [*(f"{key}={value}" for key, value in params), *own.overrides.task]
+            if own.sweeper._target_.endswith(".BasicSweeper") and own.launcher._target_.endswith(".BasicLauncher"):
+                plan.jobs = _jobs(plan.words)
 
-    return FolderListener()
-
-
-_place: Path | None = None
-
-
-def forget_folder() -> None:
-    """Remove the folder of a sweep if no job has begun: it holds what Hydra wrote and nothing else."""
-    global _place
-    if _place is not None and [path.name for path in _inside(_place)] == ["multirun.yaml"]:
-        (_place / "multirun.yaml").unlink()
-        _place.rmdir()
-    _place = None
+    return Listener()
 
 
-def _inside(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+def _jobs(words: list[str]) -> list[list[str]] | None:
+    """The words of every job, by the rules of Hydra's own sweeper; None where it will complain about them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        (batch,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
+    except HydraException:
+        return None
+    return batch
+
+
+def _names_several(word: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(word).is_sweep_override()
 
 
 class Sweep:
-    """The jobs of one command.
+    """The jobs of one command, each of which leaves a result.
 
     Args:
         folder: of their run folders.
@@ -57,18 +102,18 @@ class Sweep:
         self.folder = folder
         self.dispatch = dispatch
         self.results: list[RunResult] = []
-        self.not_begun: list[str] = []
+        self.begun = 0
 
     @property
     def interrupted(self) -> bool:
         return any(result.status == "interrupted" for result in self.results)
 
-    def run(self, number: int, words: list[str], make_request: Callable[[], Request]) -> None:
+    def run(self, number: int, make_request: Callable[[], Request]) -> None:
         """One job. It never raises: the others go on, and the sweep is closed in good order."""
         if self.interrupted:
-            self.not_begun.append(f"job {number}: {', '.join(words)}")
             return
-        request, there = None, set(_inside(self.folder))
+        self.begun += 1
+        request, there = None, set(self.folder.glob("*"))
         try:
             request = make_request()
             log.info("job %d: %s", number, ", ".join(f"{k}={v}" for k, v in request.swept.items()))
@@ -99,35 +144,8 @@ class Sweep:
         failed = sum(result.status == "failed" for result in self.results)
         if ranking:
             log.info("sweep, best validation accuracy first\n\n%s\n", ranking)
-        for job in self.not_begun:
-            log.info("not begun: %s", job)
-        rest = f", {len(self.not_begun)} not begun" if self.not_begun else ""
-        log.info("%d jobs, %d failed%s; sweep folder: %s", len(self.results), failed, rest, self.folder)
-
-
-def swept(typed: list[str]) -> dict[str, str]:
-    """Of the words of a job those that name several values on the command line: key -> its value."""
-    several = {word.split("=", 1)[0] for word in _words() if _names_several(word)}
-    return dict(word.split("=", 1) for word in typed if word.split("=", 1)[0] in several)
-
-
-def jobs() -> list[list[str]]:
-    """The words of every job of this command, by the rules of Hydra's own sweeper."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    words = [word for word in sys.argv[1:] if "=" in word or word.startswith("~")]
-    (batch,) = BasicSweeper.split_arguments(parser.parse_overrides([w for w in words if not w.startswith("-")]), None)
-    return batch
-
-
-def _words() -> list[str]:
-    return [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
-
-
-def _names_several(word: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(word).is_sweep_override()
+        rest = list(enumerate(plan.jobs or []))[self.begun :]
+        for number, words in rest:
+            log.info("not begun: job %d: %s", number, ", ".join(f"{k}={v}" for k, v in plan.swept(words).items()))
+        not_begun = f", {len(rest)} not begun" if rest else ""
+        log.info("%d jobs, %d failed%s; sweep folder: %s", self.begun, failed, not_begun, self.folder)

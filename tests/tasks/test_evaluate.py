@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedbed import experiment
 from seedbed.engine import checkpoint
+from seedbed.request import Request
 from seedbed.tasks import evaluate
 from seedbed.types import UserError
 
@@ -17,14 +17,14 @@ MODEL = {"_target_": "seedbed.models.mlp.MLP", "_partial_": True, "widths": [4],
 DATASET = {"_target_": "seedbed.data.digits.Digits", "image_size": None}
 
 
-def offered(tmp_path: Path, **config) -> experiment.Request:
+def offered(tmp_path: Path, **config) -> Request:
     facts = {
         "config": {"model": MODEL, "dataset": DATASET, **config}, "classes": ["a", "b"], "channels": 1,
         "preprocess": {"image_size": 8, "mean": [0.5], "std": [0.5]},
     }  # fmt: skip
     path = tmp_path / "best.safetensors"
     checkpoint.save_best(path, {"w": torch.ones(1)}, facts)
-    return experiment.Request({"checkpoint": str(path)}, {})
+    return Request({"checkpoint": str(path)}, {})
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,16 @@ class Record:
         folder: the run folder, already made. It is this process's until `close`; what a killed run left
             half-written in it is removed.
 
+    Attributes:
+        status: what result.json says of the run since this process has it.
+
     Raises:
         UserError: another process works in the folder.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.status: str | None = None
         self.handler = _LogFile(folder / "train.log", encoding="utf-8", errors="backslashreplace")
         try:
             lock(self.handler.stream)
@@ -132,6 +136,8 @@ class Record:
 
     def write_json(self, name: str, facts: dict[str, Any]) -> None:
         self.write(name, json.dumps({"format_version": FORMAT_VERSION, **facts}, indent=2) + "\n")
+        if name == "result.json":
+            self.status = facts["status"]
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         text = io.StringIO()

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from seedbed import build, config, experiment
+from seedbed import build, config
 from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.engine import checkpoint, device
 from seedbed.engine.evaluate import test
 from seedbed.experiment import FEATURES
+from seedbed.request import Request, with_typed
 from seedbed.results.report import table
 from seedbed.tensors import in_short
 from seedbed.types import RunResult, Split, UserError
@@ -35,7 +36,7 @@ SIZES, DRAW = ("image_size", "stored_size"), ("val_fraction", "test_fraction", "
 KEYS_OF_TESTING = ("train.eval_batch_size", "train.test_views")
 
 
-def run(request: experiment.Request) -> RunResult:
+def run(request: Request) -> RunResult:
     """Test `checkpoint` on the test split, or `split=val` on the validation split, of the data that it was trained on.
 
     The run's own configuration wins; what the user typed counts on top of it. Another data set is brought to the size
@@ -62,7 +63,7 @@ def run(request: experiment.Request) -> RunResult:
     _refuse_foreign(path, facts["config"], typed)
     for group in OWN_TO_THE_INSTALLATION:
         facts["config"][group] = request.config.get(group)
-    wanted = experiment.with_typed(facts["config"], request)
+    wanted = with_typed(facts["config"], request)
     if "dataset" in typed:
         _keep_of_dataset(facts["config"]["dataset"], wanted["dataset"], typed)
     settings = config.check(wanted)
@@ -73,7 +74,7 @@ def run(request: experiment.Request) -> RunResult:
             f"{path}: was trained on {len(facts['classes'])} classes and {facts['channels']} channels; this data set "
             f"has {len(data.classes)} and {data.channels}, or other class names"
         )
-    if facts.get("data") not in (None, data.fingerprint):
+    if any(facts.get(key, own) != own for key, own in (("data", data.fingerprint), ("pixels", data.pixels))):
         log.warning("%s: these are not the images and splits of its run; it may have learned from some of them", path)
     try:
         preprocess = Preprocess(**facts["preprocess"]) if facts["preprocess"] else None

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seedbed import config, experiment
+from seedbed.request import NOT_OF_A_RUN, PLACES, Request, with_typed
 from seedbed.results.record import Record
 from seedbed.results.report import leaderboard
 from seedbed.types import RunResult, UserError
@@ -19,7 +20,7 @@ from seedbed.types import RunResult, UserError
 log = logging.getLogger(__name__)
 
 
-def run(request: experiment.Request) -> RunResult:
+def run(request: Request) -> RunResult:
     """Train, or with `resume=FOLDER` go on from the last checkpoint of that run, under its own configuration.
 
     Raises:
@@ -38,14 +39,14 @@ def run(request: experiment.Request) -> RunResult:
     return result
 
 
-def _go_on(request: experiment.Request, record: Record) -> RunResult:
+def _go_on(request: Request, record: Record) -> RunResult:
     folder = record.folder
     own, result, saved = (
         _config(folder / "config.yaml"),
         _json(folder / "result.json"),
         _json(folder / "overrides.json"),
     )
-    wanted = experiment.with_typed(own, request)
+    wanted = with_typed(own, request)
     _refuse_changes(request, own, wanted)
     if result.get("status") == "finished":
         if wanted["train"]["epochs"] == own["train"]["epochs"]:
@@ -87,13 +88,13 @@ def _json(path: Path) -> dict:
     return facts
 
 
-def _refuse_changes(request: experiment.Request, own: dict, wanted: dict) -> None:
+def _refuse_changes(request: Request, own: dict, wanted: dict) -> None:
     """Device, the place of the images and a larger number of epochs may differ; anything else would be another run."""
     for word in request.overrides:
         key = word.partition("=")[0].lstrip("+~")
         if key in (
-            *experiment.NOT_OF_A_RUN,
-            *experiment.PLACES,
+            *NOT_OF_A_RUN,
+            *PLACES,
             "device",
             "dataset.root",
             "train.epochs",

@@ -1,0 +1,57 @@
+"""What the door hands to a task, and how it lies on the configuration of a run that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from seedbed.types import UserError
+
+NOT_OF_A_RUN = ("task", "checkpoint", "resume", "split")
+PLACES = ("data_root", "output_root", "cache_root")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the door hands to a task.
+
+    Attributes:
+        config: the composed configuration, resolved: plain dicts and lists.
+        choices: group -> the option that was chosen.
+        overrides: what the user typed, word by word.
+        swept: in a sweep, key -> value of the overrides that differ between its jobs.
+        sweep: in a sweep, the folder of its runs and the number of this one.
+    """
+
+    config: dict[str, Any]
+    choices: Mapping[str, str | None]
+    overrides: list[str] = field(default_factory=list)
+    swept: dict[str, str] = field(default_factory=dict)
+    sweep: tuple[Path, int] | None = None
+
+    @property
+    def title(self) -> str:
+        """The experiment preset's name, else data set and model."""
+        preset = self.choices.get("experiment")
+        return preset or f"{self.choices.get('dataset')} {self.choices.get('model')}"
+
+
+def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any]:
+    """A run's own configuration, with only what the user typed on top: a key, or a group's whole new choice."""
+    merged = OmegaConf.create(config_of_run)
+    composed = OmegaConf.create(request.config)
+    for word in request.overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        if key in NOT_OF_A_RUN:
+            continue
+        if key == "experiment" or (OmegaConf.select(composed, key) is None and word.startswith("~")):
+            raise UserError(f"{word}: a run keeps its own configuration; type the keys that should differ")
+        OmegaConf.update(merged, key, OmegaConf.select(composed, key), merge=False, force_add=True)
+    for place in PLACES:
+        merged[place] = composed[place]
+    merged.setdefault("name", None)
+    return OmegaConf.to_container(merged)
