@@ -96,7 +96,7 @@ def test_a_checkpoint_that_is_none(seedbed, tmp_path, run_folder, how):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("name", ["last.pt", "config.yaml", ".", "loss.png"])
+@pytest.mark.parametrize("name", ["last.pt", "config.yaml", "loss.png"])
 def test_another_file_of_a_run_is_no_checkpoint(door, tmp_path, run_folder, name):
     names = ("checkpoint", str(run_folder / name), "safetensors")
     refused(door.into(tmp_path), tmp_path, "task=evaluate", f"checkpoint={run_folder / name}", names=names)

@@ -41,6 +41,7 @@ CASES = [
 # These share one.
 MORE = [
     ("optimizer.lrr=1", ("optimizer.lrr: no such key", "'optimizer.lr'")),
+    ("lr=0.1", ("lr: no such key; did you mean 'optimizer.lr'",)),
     ("modle=mlp", ("modle: no such key", "'model'")),
     ("nonsense=1", ("nonsense: no such key",)),
     ("+train.nonsense=1", ("train.nonsense: no such key",)),

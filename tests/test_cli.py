@@ -89,7 +89,7 @@ def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed
     validation = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "split=val").check()
     assert f"{one['val']['accuracy']:.4f}" in validation.out and "recorded" not in validation.out
     other = seedbed("task=evaluate", f"checkpoint={first}/best.safetensors", "train.test_views=6").check()
-    assert f"loss {one['test']['loss']} recorded, {six['test']['loss']} now" in other.out
+    assert f"loss {one['test']['loss']:.6g} recorded, {six['test']['loss']:.6g} now" in other.out
 
 
 def test_two_runs_are_equal_but_for_the_clock(seedbed):
@@ -213,6 +213,11 @@ def test_classes_of_ones_own_are_found_from_both_doors(seedbed, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     seedbed("dataset=digits", "train=smoke", "model._target_=mine.Net").check()
+    (tmp_path / "my_conf/model").mkdir(parents=True)
+    keys = "_target_: mine.Net\n_partial_: true\nwidths: [9]\nimage_size: 8\nmean: 0.5\nstd: 0.5\n"
+    (tmp_path / "my_conf/model/tiny.yaml").write_text(keys)
+    done = seedbed("dataset=digits", "train=smoke", "--config-dir", "my_conf", "model=tiny").check()
+    assert done.result["title"] == "digits tiny"
 
 
 def test_another_data_set_is_tested_at_the_size_of_the_runs_own(seedbed):
@@ -222,6 +227,38 @@ def test_another_data_set_is_tested_at_the_size_of_the_runs_own(seedbed):
     assert "identical to the figures" in again.out and "not the images" not in again.out
     other = seedbed("task=evaluate", checkpoint, "dataset=digits", "dataset.split_seed=1").check()
     assert "these are not the images and splits of its run" in other.out
+
+
+def test_images_from_elsewhere_are_tested_whole(seedbed, picture_tree):
+    """Of some of the classes, too, by the numbers that these had in training; grey ones by a model of colours."""
+    colours = {"cat": (200, 0, 0), "dog": (0, 0, 200), "emu": (0, 200, 0)}
+    root = picture_tree({f"{c}/{i}.png": colour for c, colour in colours.items() for i in range(30)})
+    done = seedbed("dataset=folder", f"dataset.root={root}", "train.epochs=15", "train.batch_size=8").check()
+    assert "folder_pictures_mlp" in done.folders[-1].name and done.result["test"]["accuracy"] == 1
+    assert done.result["title"] == "folder pictures mlp"
+    run = f"checkpoint={done.folders[-1]}"
+    some = picture_tree({f"{c}/{i}.png": colours[c] for c in ("dog", "emu") for i in range(2)}, root="elsewhere")
+    for words in ([f"dataset.root={some}"], ["dataset=folder", f"dataset.root={some}"]):
+        out = seedbed("task=evaluate", run, *words).check().out
+        assert "test: 4 images" in out and "not the images and splits" in out and "recorded" not in out
+        assert " 1.0000 " in out, out
+    grey = picture_tree({f"{c}/1.png": 5 for c in ("dog", "emu")}, root="grey")
+    assert "test: 2 images" in seedbed("task=evaluate", run, "dataset=folder", f"dataset.root={grey}").check().out
+    other = picture_tree({f"{c}/1.png": (5, 5, 5) for c in ("dog", "yak")}, root="other")
+    done = seedbed("task=evaluate", run, f"dataset.root={other}")
+    assert done.code == 1 and "unknown to it: yak" in done.err
+
+
+def test_flags_may_stand_anywhere(seedbed):
+    assert "epochs: 7" in seedbed("dataset=digits", "--cfg", "job", "train.epochs=7").check().out
+    done = seedbed("dataset=digits", "train=smoke", "-m", "seed=0,1").check()
+    assert "2 jobs, 0 failed" in done.out
+
+
+def test_a_preset_with_another_data_set_says_so(seedbed):
+    done = seedbed("dataset=digits", "experiment=best/fashion_mnist_mlp", "train=smoke").check()
+    assert done.result["title"] == "best/fashion_mnist_mlp digits"
+    assert done.folders[-1].name.endswith("best-fashion_mnist_mlp_digits")
 
 
 @pytest.mark.parametrize(

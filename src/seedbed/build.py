@@ -46,8 +46,8 @@ def instance(node: Mapping[str, Any] | None, group: str, **supplied: Any) -> Any
         raise UserError(f"{group} ({node['_target_']}): {error}") from error
 
 
-def load_data(settings: Settings) -> ImageData:
-    """The data set, stored at `stored_size`, or at the size that the model takes."""
+def load_data(settings: Settings, for_test: bool = False) -> ImageData:
+    """The data set, stored at `stored_size`, or at the size that the model takes; `for_test`: whole, if unsplit."""
     own = settings.dataset
     return dataset.load(
         instance(settings.dataset_node, "dataset", data_root=settings.root.data_root),
@@ -58,6 +58,7 @@ def load_data(settings: Settings) -> ImageData:
         subset=own.subset,
         on_bad_image=own.on_bad_image,
         cache_root=settings.root.cache_root,
+        for_test=for_test,
     )
 
 

@@ -23,6 +23,8 @@ from seedbed.types import RunResult, UserError
 if TYPE_CHECKING:
     from seedbed.request import Request
 
+TAKE_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+MAY_TAKE_ONE = ("--info", "-i")
 NO_JOB = "no job comes of these words; a glob() finds the options of a group, but not those in folders below it"
 PLACES = ("data_root", "output_root", "cache_root", "checkpoint", "resume")
 
@@ -35,7 +37,7 @@ def conf_folder() -> Path:
 
 def main() -> int:
     """Run the command in `sys.argv`; return the exit code (0; 1 for an error; 130 or 143 when asked to stop)."""
-    words = sys.argv[1:]
+    words = sys.argv[1:] = flags_first(sys.argv[1:])
     if {"-h", "--help"} & set(words):
         from seedbed.help import page
 
@@ -71,6 +73,18 @@ def main() -> int:
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
     return 1
+
+
+def flags_first(words: list[str]) -> list[str]:
+    """Hydra's parser takes flags before or after the overrides, not between them."""
+    flags, others, words = [], [], list(words)
+    while words:
+        word = words.pop(0)
+        is_flag = word.startswith("-")
+        (flags if is_flag else others).append(word)
+        if is_flag and words and (word in TAKE_A_VALUE or (word in MAY_TAKE_ONE and "=" not in words[0])):
+            flags.append(words.pop(0))
+    return [*flags, *others]
 
 
 @contextlib.contextmanager
@@ -195,10 +209,11 @@ def _plain(composed: Any) -> dict[str, Any]:
 def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
     from seedbed.request import Request
 
+    config = _plain(composed)  # first: its complaint of an interpolation is ours
     choices = {k: v for k, v in own.runtime.choices.items() if "/" not in k}
     typed = list(own.overrides.task)
     place = (sweep, own.job.num) if sweep is not None else None
-    return Request(_plain(composed), choices, typed, plan.swept(typed) if place else {}, place)
+    return Request(config, choices, typed, plan.swept(typed) if place else {}, place)
 
 
 def _dispatch(request: Request) -> RunResult:

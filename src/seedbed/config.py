@@ -226,7 +226,7 @@ def _check_node(node: Any, path: str, supplied: Sequence[str] = (), needs_target
             takes = [p for p in parameters if p not in supplied]
             raise UserError(
                 f"{path}.{key}: {node['_target_']} takes no {key!r}{nearest(key, takes)} "
-                f"(it takes {', '.join(takes) or 'nothing'})"
+                f"(it takes {', '.join(takes) or 'nothing'}; to leave {key} out type ~{path}.{key})"
             )
         annotation = parameters[key][0]
         if not accepts(value, annotation):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SAMPLES, MANY_SAMPLES = 32, 80
+FEW_STEPS, SMALL_BATCH = 10, 16
 FEATURES = "features:"  # before the names of a feature pipeline's arrays in best.safetensors
 
 
@@ -121,6 +122,9 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
             counts = ", ".join(f"{len(s):,} {name}" for name, s in data.splits.items())
             log.info("%s, seed %d: %s images; %s parameters; %s", request.title, seed, counts,
                      f"{count_parameters(model):,}", on)  # fmt: skip
+            if len(train_loader) < FEW_STEPS and own.batch_size > SMALL_BATCH:
+                log.info("only %d steps an epoch: few images learn faster with a smaller train.batch_size",
+                         len(train_loader))  # fmt: skip
             with StopRequest() as stop:
                 loop = fit(
                     state, train_loader, val_loader, epochs=own.epochs, seed=seed, classes=len(data.classes),

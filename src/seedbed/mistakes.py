@@ -69,7 +69,7 @@ def _several_values(word: str) -> str:
 
 def _missing(error: Any, words: Sequence[str], conf: Path) -> str:
     flag = next((w for w in words if w.startswith(("--config-name", "-cn", "--config-path", "-cp"))), None)
-    given = [word.removeprefix(f"{flag}=") for word in words]
+    given = [word.partition("=")[2] if word == flag else word for word in words]
     if flag is not None and error.missing_cfg_file in (None, *given):
         return f"{flag}: no such configuration; leave it out, or add a folder of your own by --config-dir=FOLDER"
     parts = (error.missing_cfg_file or "").split("/")
@@ -115,7 +115,9 @@ def _unknown_key(key: str, words: Sequence[str], conf: Path) -> str:
     except Exception:  # the choices are wrong too; naming the key alone still helps
         known = list(groups)
     leaf = key.rpartition(".")[2]
-    near = nearest(key, known) or nearest(leaf, [k for k in known if "." not in k])
+    same = [k for k in known if "." in k and k.rpartition(".")[2] == key]
+    near = f"; did you mean {' or '.join(map(repr, same))}?" if same else ""
+    near = near or nearest(key, known) or nearest(leaf, [k for k in known if "." not in k])
     siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]] if "." in key else []
     listed = f" ({key.rpartition('.')[0]} has: {', '.join(k.rpartition('.')[2] for k in siblings)})" if siblings else ""
     return f"{key}: no such key{near}{listed}"

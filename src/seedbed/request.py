@@ -35,9 +35,15 @@ class Request:
 
     @property
     def title(self) -> str:
-        """The experiment preset's name, else data set and model."""
-        preset = self.choices.get("experiment")
-        return preset or f"{self.choices.get('dataset')} {self.choices.get('model')}"
+        """The experiment preset's name, else data set and model; both where the preset's own were changed."""
+        preset, data, model = (str(self.choices.get(group) or "") for group in ("experiment", "dataset", "model"))
+        root = (self.config.get("dataset") or {}).get("root")
+        if data == "folder" and root:
+            data = f"{data} {Path(root).stem}"
+        if not preset:
+            return f"{data} {model}"
+        typed = {word.partition("=")[0] for word in self.overrides}
+        return " ".join([preset, *(own for group, own in (("dataset", data), ("model", model)) if group in typed)])
 
 
 def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from seedbed.data.augment import Chain, Erase, HorizontalFlip, PaddedCrop, ResizedCrop, Rotation
+from seedbed.data.augment import Chain, Erase, HorizontalFlip, PaddedCrop, Places, ResizedCrop, Rotation, Step
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.types import UserError
 
@@ -233,3 +233,25 @@ def test_draws_fill_their_ranges():
 def test_impossible_parameters_are_refused(make):
     with pytest.raises(UserError):
         make()
+
+
+def test_a_step_of_ones_own_needs_the_two_methods_that_the_guide_shows():
+    class VerticalFlip(Step):
+        def draw(self, rng, n, size):
+            return {"flip": rng.random(n) < 1}
+
+        def pull(self, places, size, parameters):
+            return Places(torch.where(parameters["flip"], size - 1 - places.y, places.y), places.x, places.inside)
+
+    chain = Chain({"flip": VerticalFlip()})
+    images = torch.arange(2 * 16, dtype=torch.uint8).reshape(2, 1, 4, 4)
+    parameters = chain.draw(np.random.default_rng(0), 2, 4)
+    as_tensors = {name: {key: torch.from_numpy(v) for key, v in own.items()} for name, own in parameters.items()}
+    assert torch.equal(chain.apply(images, as_tensors), images.flip(2))
+
+    class Half:
+        def pull(self, places, size, parameters):
+            return places
+
+    with pytest.raises(UserError, match=r"steps\.half: Half is no step .* it lacks output_size and draw"):
+        Chain({"half": Half()})

@@ -249,6 +249,41 @@ def test_a_split_or_class_behind_a_link_that_leads_nowhere_is_named(picture_tree
         tree(root).listing()
 
 
+def test_splits_may_lie_below_the_classes(picture_tree, cache):
+    files = {
+        f"own/{c}/{s}/{i}.png": 20 * i
+        for c in "ab"
+        for s, n in (("Train", 6), ("val", 3), ("test", 2))
+        for i in range(n)
+    }
+    data = load(tree(picture_tree(files)), cache)
+    assert data.classes == ("a", "b") and [len(s) for s in data.splits.values()] == [12, 6, 4]
+
+
+def test_folders_of_splits_that_are_used_as_none_are_named(picture_tree, cache, caplog):
+    files = {f"{c}/{i}.png": 20 * i for c in ("a/test", "b") for i in range(6)}
+    with caplog.at_level("WARNING", "seedbed"):
+        load(tree(picture_tree(files)), cache)
+    assert "the folders test are taken for no splits" in caplog.text
+
+
+@pytest.mark.parametrize("place", ["", "a/"])
+def test_images_without_class_folders_are_one_message(picture_tree, place):
+    root = picture_tree({f"{place}{i}.png": 5 for i in range(5)})
+    with pytest.raises(UserError, match=r"lies in no class folder|at least two of them"):
+        tree(root).listing()
+
+
+def test_for_a_test_a_source_without_splits_is_taken_whole(picture_tree, cache):
+    root = picture_tree({f"{c}/{i}.png": 20 * i for c in "ab" for i in range(2)})
+    data = load(tree(root), cache, for_test=True)
+    assert [len(s) for s in data.splits.values()] == [0, 0, 4]
+    root = picture_tree({f"test/{c}/{i}.png": 20 * i for c in "ab" for i in range(2)}, root="only-test")
+    assert len(load(tree(root), cache, for_test=True).test) == 4
+    files = {f"{s}/{c}/{i}.png": 20 * i for s in ("train", "test") for c in "ab" for i in range(3)}
+    assert len(load(tree(picture_tree(files, root="split")), cache, for_test=True).test) == 6
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -301,8 +336,9 @@ def test_a_class_may_be_called_train(picture_tree, cache):
 def test_classes_without_training_images_are_named(picture_tree, cache, caplog):
     files = {f"{c}/{i}.png": 20 * i for c in "abcdef" for i in range(8)}
     with caplog.at_level("WARNING", "seedbed"):
-        load(tree(picture_tree(files)), cache, subset=3)
-    assert "no training images of" in caplog.text and "of 6 classes, such as" in caplog.text
+        load(tree(picture_tree(files)), cache, subset=9)
+    assert "no training images of" not in caplog.text
+    assert "no validation images of" in caplog.text and "of 6 classes, such as" in caplog.text
 
 
 def test_other_pixels_are_other_data(picture_tree, tmp_path):

@@ -43,7 +43,9 @@ class Places:
 class Step(Protocol):
     """One augmentation. `size` is the side, in pixels, of the square images that come in."""
 
-    def output_size(self, size: int) -> int: ...
+    def output_size(self, size: int) -> int:
+        """Side of the images that it gives."""
+        return size
 
     def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
         """Parameters for `n` samples: arrays `[n]`."""
@@ -214,8 +216,12 @@ class Chain:
 
     def __init__(self, steps: Mapping[str, Step], mix: Mix | None = None, policy: Policy | None = None):
         for name, step in steps.items():
-            if not hasattr(step, "pull"):
-                raise UserError(f"augment.steps.{name}: {type(step).__name__} is no step that moves pixels")
+            lacks = [method for method in ("output_size", "draw", "pull") if not hasattr(step, method)]
+            if lacks:
+                raise UserError(
+                    f"augment.steps.{name}: {type(step).__name__} is no step that moves pixels: it lacks "
+                    f"{' and '.join(lacks)}"
+                )
         if policy is not None and not hasattr(policy, "change"):
             raise UserError(
                 f"augment.policy: {type(policy).__name__} is no policy; steps belong under augment.steps, what mixes "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,12 +28,14 @@ def load(
     subset: int | None,
     on_bad_image: str,
     cache_root: str | None,
+    for_test: bool = False,
 ) -> ImageData:
     """Open a source's store and draw the splits, deterministically in `split_seed`.
 
     A source without a test split gives up `test_fraction` of its images, one without a validation split
     `val_fraction` of its training images, both stratified. `subset` keeps that many training images (before the
-    validation images are drawn from them), and at most as many validation and test images.
+    validation images are drawn from them), and at most as many validation and test images. With `for_test` a source
+    without any split gives all its images to the test.
 
     Raises:
         UserError: no data, an unreadable image, or a split that would be empty.
@@ -44,6 +47,9 @@ def load(
             store.names, labels, parts, seed=split_seed, test_fraction=test_fraction, val_fraction=val_fraction
         )
         train, val, test = (np.flatnonzero(parts == part) for part in (TRAIN, VAL, TEST))
+    elif for_test and (parts == UNSPLIT).all():
+        test = np.arange(len(parts))
+        train = val = test[:0]
     elif (parts == UNSPLIT).all():
         everything = np.arange(len(parts))
         train, test = stratified_split(labels, everything, test_fraction, np.random.default_rng([split_seed, 1]))
@@ -56,7 +62,7 @@ def load(
     rng = np.random.default_rng([split_seed, 2])
     if subset is not None:
         train, val, test = (stratified_choice(labels, rows, subset, rng) for rows in (train, val, test))
-    if not len(val):
+    if not len(val) and not for_test:
         train, val = stratified_split(labels, train, val_fraction, np.random.default_rng([split_seed, 3]))
     if not len(test):
         train, test = stratified_split(labels, train, test_fraction, np.random.default_rng([split_seed, 1]))
@@ -65,15 +71,12 @@ def load(
         ("validation", val, "dataset.val_fraction"),
         ("test", test, "dataset.test_fraction"),
     ):
+        if for_test and name != "test":
+            continue
         if len(rows) < (2 if name == "training" else 1):
             raise UserError(f"{source.name}: {len(rows)} {name} images are left; raise {hint}")
-    taught = set(labels[train].tolist())
-    untaught = [name for label, name in enumerate(store.classes) if label not in taught]
-    if untaught:
-        log.warning(
-            "%s: no training images of %d of %d classes, such as %s", source.name, len(untaught), len(store.classes),
-            ", ".join(untaught[:NAMED]),
-        )  # fmt: skip
+    if not for_test:
+        _warn_of_missing(source.name, store.classes, labels, {"training": train, "validation": val, "test": test})
     splits = (Split(store.images, labels, rows) for rows in (train, val, test))
     skipped = tuple(f"{store.names[row]}: {reason}" for row, reason in sorted(store.bad.items()))
     digest = hashlib.sha256("\0".join([*store.classes, *store.names]).encode("utf-8", "surrogateescape"))
@@ -85,3 +88,14 @@ def load(
         *splits, classes=store.classes, names=store.names, fingerprint=digest.hexdigest(), store=store.key,
         pixels=pixels, skipped=skipped,
     )  # fmt: skip
+
+
+def _warn_of_missing(source: str, classes: Sequence[str], labels: np.ndarray, splits: dict[str, np.ndarray]) -> None:
+    for split, rows in splits.items():
+        there = set(labels[rows].tolist())
+        missing = [name for label, name in enumerate(classes) if label not in there]
+        if missing:
+            log.warning(
+                "%s: no %s images of %d of %d classes, such as %s", source, split, len(missing), len(classes),
+                ", ".join(missing[:NAMED]),
+            )  # fmt: skip

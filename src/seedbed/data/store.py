@@ -27,7 +27,7 @@ from seedbed.data.source import Listing, Source
 from seedbed.files import make_once
 from seedbed.types import UserError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 log = logging.getLogger(__name__)
 
 

@@ -35,7 +35,7 @@ class ImageTree:
     """Images in a folder or a zip: `…/<split>/<class>/…/<image>`, or `…/<class>/…/<image>` without splits.
 
     A split folder bears a usual name (train, training; val, valid, validation, dev; test, testing), in any case
-    and at any depth; the folder below it is the class.
+    and at any depth; the folder below it is the class. `…/<class>/<split>/<image>` is understood, too.
 
     Args:
         name: what the store and the run folder call it.
@@ -107,9 +107,12 @@ class ImageTree:
         found = [place_of(name) for name in names]
         # A class may bear a split's name: CIFAR-100 has one called train.
         split = any(part == TRAIN and below is not None for part, below in found)
+        if not split and splits_below_classes(names):
+            split, found = True, [place_below_class(name) for name in names]
         if not split:
             found = [(UNSPLIT, c) for c in classes_by_folder(names, self.container)]
             self._refuse_splits_as_classes({below for _, below in found})
+            self._warn_of_unused_splits(names)
         kept = [i for i, (part, cls) in enumerate(found) if cls is not None and (part != UNSPLIT or not split)]
         if len(kept) < len(names):
             stray = names[min(set(range(len(names))) - set(kept))]
@@ -148,6 +151,16 @@ class ImageTree:
                 f"class folders below {', '.join(sorted(name for name in classes if name.lower() in SPLIT_NAMES))}"
             )
 
+    def _warn_of_unused_splits(self, names: Iterable[str]) -> None:
+        folders = {folder for name in names for folder in PurePosixPath(name).parts[:-1]}
+        unused = sorted(folder for folder in folders if folder.lower() in SPLIT_NAMES)
+        if unused:
+            log.warning(
+                "%s: the folders %s are taken for no splits; all images are split anew",
+                self.container,
+                ", ".join(unused),
+            )
+
     def _refuse_empty_classes(self, names: Iterable[str]) -> None:
         """A class folder without one readable name is a mistake to report, not a class to drop in silence."""
         filled = {parent for name in names for parent in PurePosixPath(name).parents}
@@ -178,6 +191,20 @@ def place_of(name: str) -> tuple[int, str | None]:
     return UNSPLIT, None
 
 
+def place_below_class(name: str) -> tuple[int, str | None]:
+    """The same where the split is the image's own folder and the class the one above: `…/<class>/<split>/<image>`."""
+    *_, above, folder = ("", "", *PurePosixPath(name).parts[:-1])
+    part = SPLIT_NAMES.get(folder.lower(), UNSPLIT)
+    return part, above if part != UNSPLIT and above else None
+
+
+def splits_below_classes(names: Sequence[str]) -> bool:
+    """Whether every image lies so, in one of at least two classes, and some are for training."""
+    found = {place_below_class(name) for name in names}
+    parts, classes = ({pair[i] for pair in found} for i in (0, 1))
+    return UNSPLIT not in parts and TRAIN in parts and None not in classes and len(classes) > 1
+
+
 def classes_by_folder(names: Sequence[str], container: Path) -> list[str]:
     """The class of each path: its first folder below those that all paths share.
 
@@ -187,7 +214,7 @@ def classes_by_folder(names: Sequence[str], container: Path) -> list[str]:
     folders = [PurePosixPath(name).parts[:-1] for name in names]
     shared = len(os.path.commonprefix(folders))  # noqa: RUF071 (of tuples: whole folders, not characters)
     if len(set(folders)) == 1:  # a single class: all of its path is shared
-        shared -= 1
+        shared = max(shared - 1, 0)
     for name, parts in zip(names, folders, strict=True):
         if len(parts) <= shared:
             raise UserError(f"{container}: {name} lies in no class folder; move it into one")

@@ -27,6 +27,7 @@ matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in OTHER_SC
 matplotlib.rcParams["text.parse_math"] = False  # a class may be called $x$: no formula is meant
 TRAIN_COLOUR, VAL_COLOUR, BEST_COLOUR = "#3b6fb6", "#d1662f", "#666666"
 ANNOTATED = 20
+LISTED_LINE, LISTED_LETTER = 0.265, 0.1  # inches, of the list beside a large confusion matrix
 
 
 def save(figure: Figure, path: Path, tight: bool = True) -> None:
@@ -86,7 +87,8 @@ def draw_confusion(counts: np.ndarray, classes: list[str], title: str, path: Pat
         counts: int `[K, K]`, rows are labels.
     """
     small = len(classes) <= ANNOTATED
-    picture, axes, font = _small_frame(classes) if small else _large_frame(classes)
+    listed = [] if small else _most_frequent(counts, classes)
+    picture, axes, font = _small_frame(classes) if small else _large_frame(classes, listed)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     # Square-root colours: a share of 0.02 is an error worth seeing, and linear ones would hide it.
     image = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
@@ -114,14 +116,20 @@ def draw_confusion(counts: np.ndarray, classes: list[str], title: str, path: Pat
     lines = [*np.stack([*ends, edges, edges], 1)[:, [2, 0, 3, 1]].reshape(-1, 2, 2)]
     lines += [*np.stack([*ends, edges, edges], 1)[:, [0, 2, 1, 3]].reshape(-1, 2, 2)]
     axes.add_collection(LineCollection(lines, colors="#e4e4e4", linewidths=0.3))
-    wrong = counts * (1 - np.eye(k, dtype=int))
-    most = [divmod(int(i), k) for i in np.argsort(-wrong, axis=None, kind="stable")[:40]]
+    place, height = axes.get_position(), picture.get_size_inches()[1]
+    lines = int(place.y1 * height / LISTED_LINE)
+    right = place.x1 + 0.2 / picture.get_size_inches()[0]
+    picture.text(right, place.y1, "\n".join(listed[:lines]), va="top", fontsize=11, linespacing=1.5)
+    save(picture, path, tight=False)
+
+
+def _most_frequent(counts: np.ndarray, classes: list[str]) -> list[str]:
+    """Lines that say how many are wrong and which confusions are the most frequent."""
+    wrong = counts * (1 - np.eye(len(classes), dtype=int))
+    most = [divmod(int(i), len(classes)) for i in np.argsort(-wrong, axis=None, kind="stable")[:40]]
     listed = [f"{wrong[i, j]:>4}   {classes[i]}  →  {classes[j]}" for i, j in most if wrong[i, j]]
     heading = f"{int(wrong.sum()):,} of {int(counts.sum()):,} wrong. The most frequent confusions:"
-    text = "\n".join([heading, "(images, label → predicted)", "", *(listed or ["none"])])
-    right = axes.get_position().x1
-    picture.text(right + 0.015, axes.get_position().y1, text, va="top", fontsize=11, linespacing=1.5)
-    save(picture, path, tight=False)
+    return [heading, "(images, label → predicted)", "", *(listed or ["none"])]
 
 
 def _small_frame(classes: list[str]) -> tuple[Figure, Axes, float]:
@@ -130,11 +138,11 @@ def _small_frame(classes: list[str]) -> tuple[Figure, Axes, float]:
     return picture, picture.add_subplot(), 9
 
 
-def _large_frame(classes: list[str]) -> tuple[Figure, Axes, float]:
+def _large_frame(classes: list[str], listed: list[str]) -> tuple[Figure, Axes, float]:
     """A figure whose cells are large enough for one line of text each, with room for the names and the list."""
     side = min(max(0.12 * len(classes), 6), 60)
-    names, listed, top = 0.065 * max(map(len, classes)) + 0.7, 5.8, 0.7
-    width, height = names + side + listed, names + side + top
+    names, top = 0.065 * max(map(len, classes)) + 0.7, 0.7
+    width, height = names + side + 0.5 + LISTED_LETTER * max(map(len, listed)), names + side + top
     picture = Figure(figsize=(width, height))
     axes = picture.add_axes((names / width, names / height, side / width, side / height))
     return picture, axes, 72 * side / len(classes) * 0.72
@@ -160,7 +168,8 @@ def draw_samples(images: np.ndarray, labels: list[str], counts: dict[str, list[i
         axes.set_axis_off()
         pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        short = label if len(label) < 18 else label[:16] + "…"
+        # What tells long names apart may stand at their end.
+        short = label if len(label) < 18 else f"{label[:8]}…{label[-8:]}"
         picture.text((left + cell * 0.475) / width, (top + 0.02) / height, short, fontsize=7, ha="center", va="bottom")
     picture.text(0.1 / width, 1 - 0.32 / height, title, fontsize=10)
     left = columns * cell + 0.4 + names

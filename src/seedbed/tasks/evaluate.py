@@ -21,7 +21,7 @@ from seedbed.experiment import FEATURES
 from seedbed.request import Request, with_typed
 from seedbed.results.report import table
 from seedbed.tensors import in_short
-from seedbed.types import RunResult, Split, UserError
+from seedbed.types import ImageData, RunResult, Split, UserError
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,14 @@ def run(request: Request) -> RunResult:
     The run's own configuration wins; what the user typed counts on top of it. Another data set is brought to the size
     that the run's had. Writes nothing but the store of decoded images, where it is not there yet.
 
+    Other images without a split are tested whole; their classes may be some of the run's.
+
     Raises:
         UserError: the file is no checkpoint of ours, asks for code or places that are not, or does not fit the data.
     """
     path, which = Path(request.config["checkpoint"]), request.config.get("split", "test")
+    if path.is_dir():
+        path = path / "best.safetensors"
     if which not in ("test", "val"):
         raise UserError(f"split: expected test or val, got {which!r}")
     weights, facts = checkpoint.load_best(path)
@@ -65,22 +69,19 @@ def run(request: Request) -> RunResult:
         facts["config"][group] = request.config.get(group)
     wanted = with_typed(facts["config"], request)
     if "dataset" in typed:
-        _keep_of_dataset(facts["config"]["dataset"], wanted["dataset"], typed)
+        _keep_of_dataset(facts, wanted["dataset"], typed)
     settings = config.check(wanted)
     device.require(settings.device.name)
-    data = build.load_data(settings)
-    if list(data.classes) != facts["classes"] or data.channels != facts["channels"]:
-        raise UserError(
-            f"{path}: was trained on {len(facts['classes'])} classes and {facts['channels']} channels; this data set "
-            f"has {len(data.classes)} and {data.channels}, or other class names"
-        )
-    if any(facts.get(key, own) != own for key, own in (("data", data.fingerprint), ("pixels", data.pixels))):
+    data, own = _load(settings, facts, which, elsewhere=bool(typed & {"dataset", "dataset.root"}))
+    if not own:
         log.warning("%s: these are not the images and splits of its run; it may have learned from some of them", path)
+    data = _with_classes_of(path, facts, data)
     try:
         preprocess = Preprocess(**facts["preprocess"]) if facts["preprocess"] else None
     except TypeError as error:
         raise UserError(f"{path}: its preprocessing is not one that this seedbed knows ({error})") from error
     split: Split = getattr(data, which)
+    log.info("%s: %s images", which, f"{len(split):,}")
     learned = {k.removeprefix(FEATURES): weights.pop(k).numpy() for k in list(weights) if k.startswith(FEATURES)}
     if preprocess is None:
         split = _features(settings, learned, split)
@@ -98,16 +99,49 @@ def run(request: Request) -> RunResult:
     )  # fmt: skip
     loss = nn.CrossEntropyLoss(label_smoothing=settings.train.label_smoothing)
     figures = test(model, loader, loss, on.autocast, len(data.classes), settings.train.test_views).figures
-    _show(path, which, figures)
+    _show(path, which, figures, own)
     return RunResult("finished", str(path.parent), figures)
 
 
-def _keep_of_dataset(own: dict[str, Any], wanted: dict[str, Any], typed: set[str]) -> None:
-    """What a newly chosen data set keeps of the run's: sizes; of the same one the draw of its splits, too."""
+def _keep_of_dataset(facts: dict[str, Any], wanted: dict[str, Any], typed: set[str]) -> None:
+    """What a newly chosen data set keeps of the run's: sizes, channels; of the same one the draw of its splits, too."""
+    own = facts["config"]["dataset"]
     same = all(own.get(key) == wanted.get(key) for key in ("_target_", "name"))
     for key in (*SIZES, *(DRAW if same else ())):
         if key in own and f"dataset.{key}" not in typed:
             wanted[key] = own[key]
+    if wanted.get("channels", 0) is None:
+        wanted["channels"] = facts["channels"]
+
+
+def _load(settings: Settings, facts: dict[str, Any], which: str, elsewhere: bool) -> tuple[ImageData, bool]:
+    """The images, and whether they and their splits are those of the run, as far as its file says."""
+    try:
+        data = build.load_data(settings)
+        own = all(facts.get(key, mark) == mark for key, mark in (("data", data.fingerprint), ("pixels", data.pixels)))
+    except UserError:
+        if not elsewhere or which != "test":
+            raise
+        own = False  # few images, say: they may do for a test
+    if elsewhere and which == "test" and not own:
+        data = build.load_data(settings, for_test=True)
+    return data, own
+
+
+def _with_classes_of(path: Path, facts: dict[str, Any], data: ImageData) -> ImageData:
+    """The same images, labelled by the numbers that the classes have in the checkpoint."""
+    known = {name: number for number, name in enumerate(facts["classes"])}
+    unknown = [name for name in data.classes if name not in known]
+    if unknown or data.channels != facts["channels"]:
+        named = f"; unknown to it: {', '.join(unknown[:12])}" if unknown else ""
+        raise UserError(
+            f"{path}: was trained on {len(known)} classes and {facts['channels']} channels; this data set has "
+            f"{len(data.classes)} and {data.channels}{named}"
+        )
+    numbers = np.array([known[name] for name in data.classes])
+    splits = {name: getattr(data, name) for name in ("train", "val", "test")}
+    splits = {name: replace(split, labels=numbers[split.labels]) for name, split in splits.items()}
+    return replace(data, classes=tuple(facts["classes"]), **splits)
 
 
 def _features(settings: Settings, learned: dict[str, np.ndarray], split: Split) -> Split:
@@ -151,18 +185,18 @@ def _targets(node: Any) -> Iterator[str]:
 _ROOMS = {"model": "models", "dataset": "data", "features": "features"}
 
 
-def _show(path: Path, which: str, tested: dict[str, dict[str, float]]) -> None:
+def _show(path: Path, which: str, tested: dict[str, dict[str, float]], own: bool) -> None:
     figures = tested["test"]
     header = (which, *(key for key in figures if key != "loss"), "loss")
     names = {"test": str(path), "test_single_view": "  its images as they are"}
     rows = [(names[kind], *(f"{own[key]:.4f}" for key in header[1:])) for kind, own in tested.items()]
     log.info("\n%s\n", table(header, rows))
-    if which != "test":
+    if which != "test" or not own:
         return
     recorded = path.parent / "result.json"
     expected = json.loads(recorded.read_text()).get("test") if recorded.is_file() else None
     if expected:
         other = [
-            f"{key} {expected[key]} recorded, {figures[key]} now" for key in expected if expected[key] != figures[key]
+            f"{key} {was:.6g} recorded, {figures[key]:.6g} now" for key, was in expected.items() if was != figures[key]
         ]
         log.info("; ".join(other) if other else "identical to the figures that the run recorded")

@@ -56,7 +56,11 @@ def _go_on(request: Request, record: Record) -> RunResult:
             return RunResult("finished", str(folder), result)
         # A run that stopped early stays stopped, whatever its number of epochs.
         if result["stopped_early"] or not (folder / "last.pt").is_file():
-            why = "it stopped early" if result["stopped_early"] else "its last.pt was not kept (train.keep_last=true)"
+            why = (
+                "it stopped early"
+                if result["stopped_early"]
+                else "its last.pt was not kept, as train.keep_last=true would"
+            )
             raise UserError(f"train.epochs: {folder} is finished and cannot be made longer: {why}; start a new run")
     resumed = dataclasses.replace(
         request,
