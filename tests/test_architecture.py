@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "seedbed"
 FLOORS = {
     "__init__": 0, "types": 0, "files": 0, "randomness": 0, "tensors": 0, "annotations": 0,
     "data": 1, "features": 1, "models": 1,
-    "engine": 2, "results": 3, "config": 3, "request": 3, "build": 4, "experiment": 4, "tasks": 5,
+    "engine": 2, "results": 3, "config": 3, "request": 3, "build": 4, "experiment": 4, "trained": 4, "tasks": 5,
     "mistakes": 5, "help": 5, "sweep": 5, "cli": 6,
 }  # fmt: skip
 KNOWS_HYDRA = {"cli", "request", "sweep", "build", "experiment", "mistakes", "tasks"}

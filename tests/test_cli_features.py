@@ -106,7 +106,10 @@ def test_a_convnet_takes_no_features(seedbed, tmp_path):
     [
         (["dataset.image_size=4"], "patch of 6 pixels on images of 4"),
         ([*COLOUR, "~features.words.hog.descriptor.bins", "~features.words.hog.descriptor.signed"], "need colour"),
-        (COLOUR, "takes no 'bins' (it takes patch, stride; to leave bins out type ~features.words.hog.descriptor.bins)"),
+        (
+            COLOUR,
+            "takes no 'bins' (it takes patch, stride; to leave bins out type ~features.words.hog.descriptor.bins)",
+        ),
         (["features.words.hog.descriptor.stride=0"], "stride"),
         (["features.words.hog.descriptor.patch=7"], "patch"),
         (["features.words.hog.vocabulary.words=0"], "words"),

@@ -23,10 +23,11 @@ from seedbed.types import RunResult, UserError
 if TYPE_CHECKING:
     from seedbed.request import Request
 
+PATHS = ("checkpoint", "resume", "images", "predictions")
 TAKE_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 MAY_TAKE_ONE = ("--info", "-i")
 NO_JOB = "no job comes of these words; a glob() finds the options of a group, but not those in folders below it"
-PLACES = ("data_root", "output_root", "cache_root", "checkpoint", "resume")
+PLACES = ("data_root", "output_root", "cache_root", *PATHS)
 
 
 def conf_folder() -> Path:
@@ -166,7 +167,7 @@ def _check_jobs(config_name: str) -> None:
     for number, words in enumerate(plan.jobs or []):
         try:
             wanted = _plain(compose(config_name, words))
-            given = [key for key in ("checkpoint", "resume") if wanted.get(key) is not None]
+            given = [key for key in ("checkpoint", "resume", "images") if wanted.get(key) is not None]
             for key in given:
                 if not Path(wanted[key]).exists():
                     raise UserError(f"{key}: {wanted[key]} is not there")
@@ -189,7 +190,7 @@ def _plain(composed: Any) -> dict[str, Any]:
         raise UserError(f"{key}: must be given, as {key}=…") from error
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or 'a key'}: {str(error).strip().splitlines()[0]}") from error
-    for key in ("checkpoint", "resume"):
+    for key in PATHS:
         if not isinstance(config.get(key), str | None):
             raise UserError(
                 f"{key}: expected a path, got {config[key]!r}; a name that is a number needs two pairs of quotes: "

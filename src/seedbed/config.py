@@ -127,6 +127,8 @@ SUPPLIED = {
     "optimizer": ("params",),
     "scheduler": ("optimizer", "total_steps"),
 }
+# Keys that tasks bring along and read themselves.
+OF_TASKS = ("task", "resume", "checkpoint", "split", "images", "predictions")
 # Groups that a run may have none of.
 OPTIONAL = ("features", "scheduler")
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
@@ -144,7 +146,7 @@ def check(config: Mapping[str, Any]) -> Settings:
         if key not in config:
             raise UserError(f"{key}: missing; give one of its options, {key}=…")
     for key in config:
-        if key not in (*groups, *root_keys, "task", "resume", "checkpoint", "split"):
+        if key not in (*groups, *root_keys, *OF_TASKS):
             raise UserError(f"{key}: no such key{nearest(key, [*groups, *root_keys])}")
     settings = {
         "root": _scalars(RootSettings, {k: config[k] for k in root_keys if k in config}, ""),

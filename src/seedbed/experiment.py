@@ -27,7 +27,7 @@ from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.evaluate import Tested, test
 from seedbed.engine.interrupt import StopRequest
 from seedbed.engine.loop import NonFiniteLoss, State, fit
-from seedbed.request import NOT_OF_A_RUN, PLACES, Request
+from seedbed.request import OF_TASKS, PLACES, Request
 from seedbed.results import report
 from seedbed.results.environment import environment
 from seedbed.results.record import Record, class_counts, make_folder, slug
@@ -92,7 +92,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     marks = {"data": data.fingerprint, "pixels": data.pixels}
     facts = {
         # Where things lay says nothing of the model, and would make equal runs differ.
-        "config": {k: v for k, v in request.config.items() if k not in (*PLACES, *NOT_OF_A_RUN[1:], "name")},
+        "config": {k: v for k, v in request.config.items() if k not in (*PLACES, *OF_TASKS[1:], "name")},
         "choices": dict(request.choices),
         "classes": data.classes,
         "channels": images.channels,

@@ -15,7 +15,8 @@ Examples
   python -m run train=smoke dataset=digits                        does it work? a few seconds, no download
   python -m run optimizer=sgd optimizer.lr=0.05 train.epochs=5    any key of any group
   python -m run -m optimizer.lr=1e-2,1e-3 augment=none,flip       a sweep of four runs, with a leaderboard
-  python -m run task=evaluate checkpoint=outputs/RUN/best.safetensors
+  python -m run task=evaluate checkpoint=outputs/RUN              test it again
+  python -m run task=predict checkpoint=outputs/RUN images=PATH   unlabelled images -> predictions.csv
 """
 TAIL = """\
 Keys of your own choice

@@ -9,9 +9,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from seedbed.config import OF_TASKS
 from seedbed.types import UserError
 
-NOT_OF_A_RUN = ("task", "checkpoint", "resume", "split")
 PLACES = ("data_root", "output_root", "cache_root")
 
 
@@ -52,7 +52,7 @@ def with_typed(config_of_run: dict[str, Any], request: Request) -> dict[str, Any
     composed = OmegaConf.create(request.config)
     for word in request.overrides:
         key = word.partition("=")[0].lstrip("+~")
-        if key in NOT_OF_A_RUN:
+        if key in OF_TASKS:
             continue
         if key == "experiment" or (OmegaConf.select(composed, key) is None and word.startswith("~")):
             raise UserError(f"{word}: a run keeps its own configuration; type the keys that should differ")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seedbed import trained
 from seedbed.engine import checkpoint
 from seedbed.request import Request
 from seedbed.tasks import evaluate
@@ -24,7 +25,7 @@ def offered(tmp_path: Path, **config) -> Request:
     }  # fmt: skip
     path = tmp_path / "best.safetensors"
     checkpoint.save_best(path, {"w": torch.ones(1)}, facts)
-    return Request({"checkpoint": str(path)}, {})
+    return Request({"task": "evaluate", "checkpoint": str(path)}, {})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_a_foreign_configuration_runs_nothing(tmp_path, monkeypatch, config):
 
 def test_addresses_of_a_file_are_not_fetched():
     own = {"model": dict(MODEL), "dataset": {"_target_": "seedbed.data.idx.Idx", "url": "http://elsewhere"}}
-    evaluate._refuse_foreign(Path("x"), own, set())
+    trained._refuse_foreign(Path("x"), own, set())
     assert own["dataset"]["url"] is None
 
 

@@ -74,6 +74,25 @@ def predict(
     )
 
 
+@torch.inference_mode()
+def probabilities(
+    model: nn.Module, loader: Loader, autocast: Callable, views: int = 1, logits: bool = True
+) -> np.ndarray:
+    """Probability of each class, float32 `[N, K]`, in the split's order.
+
+    Args:
+        views: of each image, their logits averaged.
+        logits: whether that is what the model answers with, not probabilities.
+    """
+    answer = AveragedViews(model.eval(), views) if views > 1 else model.eval()
+    parts = []
+    for x, _ in loader.epoch():
+        with autocast():
+            outputs = answer(x)
+        parts.append((outputs.float().softmax(1) if logits else outputs.float()).cpu())
+    return torch.cat(parts).numpy()
+
+
 @dataclass(frozen=True)
 class Tested:
     """A model on the test split.

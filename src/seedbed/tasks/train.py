@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seedbed import config, experiment
-from seedbed.request import NOT_OF_A_RUN, PLACES, Request, with_typed
+from seedbed.request import OF_TASKS, PLACES, Request, with_typed
 from seedbed.results.record import Record
 from seedbed.results.report import leaderboard
 from seedbed.types import RunResult, UserError
@@ -97,7 +97,7 @@ def _refuse_changes(request: Request, own: dict, wanted: dict) -> None:
     for word in request.overrides:
         key = word.partition("=")[0].lstrip("+~")
         if key in (
-            *NOT_OF_A_RUN,
+            *OF_TASKS,
             *PLACES,
             "device",
             "dataset.root",

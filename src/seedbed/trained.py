@@ -1,0 +1,173 @@
+"""A trained model, rebuilt from one file: what a run left in `best.safetensors`, with what the user typed on top."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from seedbed import build, config
+from seedbed.config import Settings
+from seedbed.data.loader import Loader, Preprocess
+from seedbed.engine import checkpoint, device
+from seedbed.engine.device import Device
+from seedbed.experiment import FEATURES
+from seedbed.request import Request, with_typed
+from seedbed.tensors import in_short
+from seedbed.types import Split, UserError
+
+log = logging.getLogger(__name__)
+
+# What decides which code runs and which places are read or written: never taken from a file.
+OWN_TO_THE_INSTALLATION = ("augment", "optimizer", "scheduler")
+KEYS_OF_THE_FILE = (
+    "model.mean", "model.std", "model.normalize_training", "model.pretrained", "model.unit_gains", "model.freeze",
+    "model.freeze_norms", "model.lr_decay", "dataset.image_size",
+)  # fmt: skip
+KEYS_OF_USE = ("train.eval_batch_size", "train.test_views", "dataset.on_bad_image")
+SIZES, DRAW = ("image_size", "stored_size"), ("val_fraction", "test_fraction", "split_seed")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a file holds, checked, before anything is built.
+
+    Attributes:
+        path: of the file.
+        settings: the run's own, with what the user typed on top.
+        facts: what the file says besides: classes, channels, marks of its images.
+        preprocess: size and normalisation; None for a model of features.
+        weights: of the model.
+        learned: arrays of the feature pipeline, by name.
+        typed: the keys that the user typed.
+    """
+
+    path: Path
+    settings: Settings
+    facts: dict[str, Any]
+    preprocess: Preprocess | None
+    weights: dict[str, torch.Tensor]
+    learned: dict[str, np.ndarray]
+    typed: set[str]
+
+    def model_and_loader(self, split: Split) -> tuple[nn.Module, Device, Loader]:
+        """The model with its weights, where it runs, and batches of a split of images.
+
+        Raises:
+            UserError: the weights do not fit the model that the file names.
+        """
+        if self.preprocess is None:
+            split = self._as_features(split)
+        sample = split.images.shape[1:]
+        if self.preprocess is not None:
+            size = self.preprocess.image_size
+            sample = (self.preprocess.channels(sample[0]), size, size)
+        model, on = build.make_model(self.settings, tuple(sample), len(self.facts["classes"]))
+        # torch takes other kernels for frozen weights: the same ones here
+        build.prepare_tuning(self.settings, model, self.preprocess, begins=False)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise UserError(f"{self.path}: its weights do not fit the model it names: {in_short(error)}") from error
+        loader = Loader(
+            split, self.preprocess, batch_size=self.settings.train.eval_batch_size, device=on.torch,
+            channels_last=on.channels_last,
+        )  # fmt: skip
+        return model, on, loader
+
+    def _as_features(self, split: Split) -> Split:
+        """A split as vectors of features, by what the file holds of the pipeline."""
+        pipeline = build.make_features(self.settings)
+        if pipeline is None:
+            raise UserError("checkpoint: says nothing of its input; it was not written by a run of seedbed")
+        samples = pipeline.restore(self.learned).transform(split.images[split.index])
+        return Split(samples, split.targets, np.arange(len(samples)))
+
+
+def read(request: Request, idle: Sequence[str] = ()) -> Trained:
+    """Read the file that `checkpoint=` names, or the one in the run folder that it names.
+
+    Args:
+        idle: groups that say nothing to this task, beside those that say nothing to any.
+
+    Raises:
+        UserError: the file is no checkpoint of ours, or asks for code or places that are not; an override that would
+            be ignored.
+    """
+    path, task = Path(request.config["checkpoint"]), request.config["task"]
+    if path.is_dir():
+        path = path / "best.safetensors"
+    weights, facts = checkpoint.load_best(path)
+    for key, kind in (("config", dict), ("classes", list), ("channels", int), ("preprocess", dict | None)):
+        if not isinstance(facts.get(key), kind):
+            raise UserError(f"checkpoint: {path} does not say its {key}; it was not written by a run of seedbed")
+    groups = (*OWN_TO_THE_INSTALLATION, "train", "features", *idle)
+    for word in request.overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        if key in KEYS_OF_THE_FILE or (key.partition(".")[0] in groups and key not in KEYS_OF_USE):
+            raise UserError(f"{word}: says nothing to task={task}; a checkpoint brings its weights and size along")
+    typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
+    _refuse_foreign(path, facts["config"], typed)
+    for group in OWN_TO_THE_INSTALLATION:
+        facts["config"][group] = request.config.get(group)
+    wanted = with_typed(facts["config"], request)
+    if "dataset" in typed:
+        _keep_of_dataset(facts, wanted["dataset"], typed)
+    settings = config.check(wanted)
+    device.require(settings.device.name)
+    try:
+        preprocess = Preprocess(**facts["preprocess"]) if facts["preprocess"] else None
+    except TypeError as error:
+        raise UserError(f"{path}: its preprocessing is not one that this seedbed knows ({error})") from error
+    learned = {k.removeprefix(FEATURES): weights.pop(k).numpy() for k in list(weights) if k.startswith(FEATURES)}
+    return Trained(path, settings, facts, preprocess, weights, learned, typed)
+
+
+def _keep_of_dataset(facts: dict[str, Any], wanted: dict[str, Any], typed: set[str]) -> None:
+    """What a newly chosen data set keeps of the run's: sizes, channels; of the same one the draw of its splits, too."""
+    own = facts["config"]["dataset"]
+    same = all(own.get(key) == wanted.get(key) for key in ("_target_", "name"))
+    for key in (*SIZES, *(DRAW if same else ())):
+        if key in own and f"dataset.{key}" not in typed:
+            wanted[key] = own[key]
+    if wanted.get("channels", 0) is None:
+        wanted["channels"] = facts["channels"]
+
+
+def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
+    """A checkpoint from elsewhere may name any callable and any address: ours alone are built, and none is fetched."""
+    if "${" in json.dumps(own):
+        raise UserError(f"{path}: its configuration holds ${{…}}, which would be evaluated; nothing was run")
+    for group, room in _ROOMS.items():
+        if group == "features" and own.get(group) in (None, {}):
+            continue
+        if not isinstance(own.get(group), dict):
+            raise UserError(f"{path}: names no {group}; it was not written by a run of seedbed")
+        # Another class is fine where the user named it: model=mine on the command line.
+        foreign = [t for t in _targets(own[group]) if not t.startswith(f"seedbed.{room}.")]
+        if group not in typed and (foreign or "_target_" not in own[group]):
+            raise UserError(
+                f"{path}: its {group} is {foreign[0] if foreign else None}, which is none of seedbed's; nothing was "
+                f"run. If it is yours, name it: {group}=…"
+            )
+    if "dataset" not in typed and "url" in own["dataset"]:
+        own["dataset"]["url"] = None
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every `_target_` in a node and below it."""
+    below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict) and "_target_" in node:
+        yield str(node["_target_"])
+    for child in below:
+        yield from _targets(child)
+
+
+_ROOMS = {"model": "models", "dataset": "data", "features": "features"}

@@ -1,0 +1,91 @@
+"""task=predict, by the real command: every image gets a line, whatever it lies in."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from conftest import zipped
+from PIL import Image
+
+COLOURS = {"cat": (200, 0, 0), "dog": (0, 0, 200), "emu": (0, 200, 0)}
+
+
+def predictions(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def trained(seedbed, picture_tree) -> Path:
+    root = picture_tree({f"{c}/{i}.png": colour for c, colour in COLOURS.items() for i in range(20)})
+    words = ("train.epochs=15", "train.batch_size=8", "train.test_views=2", "augment=flip")
+    return seedbed("dataset=folder", f"dataset.root={root}", *words).check().folders[-1]
+
+
+def test_a_folder_a_zip_and_a_file(seedbed, tmp_path, trained, picture_tree):
+    root = picture_tree({f"deep/er/{c}-{i}.png": COLOURS[c] for c in ("emu", "cat") for i in range(9)}, root="new")
+    Image.new("L", (7, 9), 5).save(root / "grey.png")
+    done = seedbed("task=predict", f"checkpoint={trained}", "images=new").check()
+    rows = predictions(tmp_path / "predictions.csv")
+    assert "19 images: " in done.out and "… and 7 more" in done.out
+    assert [row["file"] for row in rows] == sorted(row["file"] for row in rows) and len(rows) == 19
+    assert all(row["class"] == Path(row["file"]).name[:3] for row in rows if row["file"] != "grey.png")
+    assert all(1 / 3 <= float(row["probability"]) <= 1 for row in rows)
+
+    again = ("task=predict", f"checkpoint={trained}/best.safetensors")
+    seedbed(*again, f"images={zipped(root)}", "predictions=of_zip.csv").check()
+    assert [tuple(row.values())[1:] for row in predictions(tmp_path / "of_zip.csv")] == [
+        tuple(row.values())[1:] for row in rows
+    ]
+    done = seedbed(*again, f"images={root}/grey.png", "predictions=one.csv").check()
+    (row,) = predictions(tmp_path / "one.csv")
+    assert row == next(row for row in rows if row["file"] == "grey.png") and row["class"] in done.out
+
+    (root / "bad.png").write_bytes(b"none")
+    refused = seedbed(*again, "images=new", "predictions=two.csv")
+    assert refused.code == 1 and "cannot read bad.png" in refused.err and not (tmp_path / "two.csv").exists()
+    done = seedbed(*again, "images=new", "predictions=two.csv", "dataset.on_bad_image=skip").check()
+    assert "left out: bad.png" in done.out and predictions(tmp_path / "two.csv") == rows
+
+
+def test_probabilities_are_those_of_the_model(seedbed, tmp_path):
+    """A model that ends in probabilities is not made flat by a second softmax."""
+    root = tmp_path / "one"
+    root.mkdir()
+    Image.new("L", (8, 8), 90).save(root / "a.png")
+    for name, words in (("logits", ()), ("shares", ("model.softmax_output=true",))):
+        folder = seedbed("dataset=digits", "train.epochs=12", *words).check().folders[-1]
+        seedbed("task=predict", f"checkpoint={folder}", "images=one", f"predictions={name}.csv").check()
+        (row,) = predictions(tmp_path / f"{name}.csv")
+        assert float(row["probability"]) > 0.25, "a softmax of ten probabilities is at most 0.232"
+
+
+@pytest.mark.slow
+def test_a_model_of_features_has_them_made(seedbed, tmp_path, trained, picture_tree):
+    root = picture_tree({f"{c}/{i}.png": colour for c, colour in COLOURS.items() for i in range(20)}, size=24)
+    words = ("model=features_mlp", "dataset=folder", f"dataset.root={root}", "dataset.image_size=24", "train.epochs=2")
+    folder = seedbed(*words).check().folders[-1]
+    seedbed("task=predict", f"checkpoint={folder}", f"images={root}").check()
+    assert len(predictions(tmp_path / "predictions.csv")) == 60
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["images=nowhere"], "images: nowhere is not there"),
+        (["images=empty"], "images: empty holds none (.bmp"),
+        (["images=empty", "predictions=there.csv"], "predictions: there.csv is there already"),
+        (["images=empty", "predictions=no/where.csv"], "predictions: no is no folder"),
+        (["images=empty", "dataset.root=empty"], "dataset.root=empty: says nothing to task=predict"),
+        ([], "images: must be given, as images=…"),
+    ],
+)
+def test_mistakes_are_one_message(seedbed, tmp_path, words, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "there.csv").write_text("mine")
+    run = seedbed("dataset=digits", "train=smoke").check().folders[-1]
+    done = seedbed("task=predict", f"checkpoint={run}", *words)
+    assert done.code == 1 and message in done.err and len(done.err.strip().splitlines()) == 1, done.err
+    assert (tmp_path / "there.csv").read_text() == "mine" and not (tmp_path / "predictions.csv").exists()
