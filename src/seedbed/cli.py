@@ -23,7 +23,7 @@ from seedbed.types import RunResult, UserError
 if TYPE_CHECKING:
     from seedbed.request import Request
 
-PATHS = ("checkpoint", "resume", "images", "predictions")
+PATHS = ("checkpoint", "resume", "images", "predictions", "table", "curves")
 TAKE_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 MAY_TAKE_ONE = ("--info", "-i")
 NO_JOB = "no job comes of these words; a glob() finds the options of a group, but not those in folders below it"
@@ -171,7 +171,7 @@ def _check_jobs(config_name: str) -> None:
             for key in given:
                 if not Path(wanted[key]).exists():
                     raise UserError(f"{key}: {wanted[key]} is not there")
-            if not given:
+            if wanted["task"] == "train" and not given:
                 build.rehearse(config.check(wanted), words)
         except UserError as error:
             values = ", ".join(f"{key}={value}" for key, value in plan.swept(words).items())

@@ -128,7 +128,7 @@ SUPPLIED = {
     "scheduler": ("optimizer", "total_steps"),
 }
 # Keys that tasks bring along and read themselves.
-OF_TASKS = ("task", "resume", "checkpoint", "split", "images", "predictions")
+OF_TASKS = ("task", "resume", "checkpoint", "split", "images", "predictions", "runs", "sort", "table", "curves")
 # Groups that a run may have none of.
 OPTIONAL = ("features", "scheduler")
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")

@@ -17,6 +17,7 @@ Examples
   python -m run -m optimizer.lr=1e-2,1e-3 augment=none,flip       a sweep of four runs, with a leaderboard
   python -m run task=evaluate checkpoint=outputs/RUN              test it again
   python -m run task=predict checkpoint=outputs/RUN images=PATH   unlabelled images -> predictions.csv
+  python -m run task=report                                       what has been run, in a table
 """
 TAIL = """\
 Keys of your own choice

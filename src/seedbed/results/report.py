@@ -11,15 +11,16 @@ from pathlib import Path
 from seedbed.files import write_atomically
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Plain text columns, the first to the left, the others to the right."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], last_left: bool = False) -> str:
+    """Plain text columns, the first to the left, the others to the right, but for the last one with `last_left`."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = []
     for first, *others in cells:
         padded = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *padded]))
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        line = [first.ljust(widths[0]), *padded]
+        lines.append("  ".join([*line[:-1], others[-1]] if last_left else line).rstrip())
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def duration(seconds: float) -> str:
