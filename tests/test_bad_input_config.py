@@ -91,7 +91,7 @@ MORE = [
     ("--resolve", ("--resolve: these do not go together",)),
     ("resume=5", ("resume: expected a path, got 5", "'resume=\"5\"'")),
     ("task=evaluate checkpoint=5", ("checkpoint: expected a path, got 5",)),
-    ("~task", ("task: expected one of evaluate, train",)),
+    ("~task", ("task: expected one of evaluate, predict, report, train",)),
     ("model=resnet18 model.pretrained=typo.pt", ("model.pretrained: typo.pt is not there; give cifar10, none",)),
     ("optimizer=sgd scheduler=one_cycle optimizer.momentum=0.8", ("optimizer.momentum=0.8", "cycle_momentum=false")),
 ]  # fmt: skip

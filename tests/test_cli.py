@@ -33,6 +33,13 @@ def test_help_names_every_group_and_imports_no_torch(seedbed):
     assert seedbed("--help").check().out.strip() == done.stdout.rpartition("[]")[0].strip()
 
 
+def test_a_reader_who_has_had_enough_is_no_mistake():
+    done = subprocess.run(
+        f"{sys.executable} -m run --help | head -1", shell=True, executable="/bin/bash", capture_output=True, text=True
+    )
+    assert done.stdout.startswith("seedbed trains") and done.stderr == ""
+
+
 def test_cfg_job_prints_and_runs_nothing(seedbed):
     done = seedbed("dataset=digits", "--cfg", "job").check()
     assert "seedbed.data.digits.Digits" in done.out
@@ -89,7 +96,7 @@ def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed
     validation = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "split=val").check()
     assert f"{one['val']['accuracy']:.4f}" in validation.out and "recorded" not in validation.out
     other = seedbed("task=evaluate", f"checkpoint={first}/best.safetensors", "train.test_views=6").check()
-    assert f"loss {one['test']['loss']:.6g} recorded, {six['test']['loss']:.6g} now" in other.out
+    assert f"loss {one['test']['loss']} recorded, {six['test']['loss']} now" in other.out
 
 
 def test_two_runs_are_equal_but_for_the_clock(seedbed):
@@ -253,6 +260,8 @@ def test_flags_may_stand_anywhere(seedbed):
     assert "epochs: 7" in seedbed("dataset=digits", "--cfg", "job", "train.epochs=7").check().out
     done = seedbed("dataset=digits", "train=smoke", "-m", "seed=0,1").check()
     assert "2 jobs, 0 failed" in done.out
+    assert "Defaults Tree" in seedbed("dataset=digits", "--info").check().out
+    assert "Defaults List" in seedbed("dataset=digits", "--info", "defaults", "seed=1").check().out
 
 
 def test_a_preset_with_another_data_set_says_so(seedbed):

@@ -201,7 +201,11 @@ def test_a_line_says_what_machine_and_whether_the_code_was_the_commit_s(scripts)
 def test_a_setting_that_changes_nothing_leaves_a_kept_run_the_same(scripts, monkeypatch):
     kept_runs, _ = scripts
     words = {word: [] for word in kept_runs.NO_CHANGE}
-    for settings in (["model=convnet"], ["model=resnet18"], ["model=features_mlp", "features=original"]):
+    for settings in (
+        ["model=convnet", "scheduler=one_cycle"],
+        ["model=resnet18"],
+        ["model=features_mlp", "features=original"],
+    ):
         command = [sys.executable, "-m", "run", "dataset=digits", *settings, "--cfg", "job"]
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         lines = [line.strip() for line in shown.splitlines()]

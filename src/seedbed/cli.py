@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 PATHS = ("checkpoint", "resume", "images", "predictions", "table", "curves")
 TAKE_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
-MAY_TAKE_ONE = ("--info", "-i")
+SHOWN_BY_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 NO_JOB = "no job comes of these words; a glob() finds the options of a group, but not those in folders below it"
-PLACES = ("data_root", "output_root", "cache_root", *PATHS)
+WITH_TILDE = ("data_root", "output_root", "cache_root", *PATHS)
 
 
 def conf_folder() -> Path:
@@ -38,6 +38,16 @@ def conf_folder() -> Path:
 
 def main() -> int:
     """Run the command in `sys.argv`; return the exit code (0; 1 for an error; 130 or 143 when asked to stop)."""
+    try:
+        code = _main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _main() -> int:
     words = sys.argv[1:] = flags_first(sys.argv[1:])
     if {"-h", "--help"} & set(words):
         from seedbed.help import page
@@ -83,8 +93,10 @@ def flags_first(words: list[str]) -> list[str]:
         word = words.pop(0)
         is_flag = word.startswith("-")
         (flags if is_flag else others).append(word)
-        if is_flag and words and (word in TAKE_A_VALUE or (word in MAY_TAKE_ONE and "=" not in words[0])):
+        if is_flag and words and word in TAKE_A_VALUE:
             flags.append(words.pop(0))
+        elif word in ("--info", "-i"):  # an override behind it would be taken for what it shows
+            flags[-1] = f"--info={words.pop(0) if words and words[0] in SHOWN_BY_INFO else 'all'}"
     return [*flags, *others]
 
 
@@ -199,7 +211,7 @@ def _plain(composed: Any) -> dict[str, Any]:
     tasks = options_of(conf_folder() / "task")
     if config.get("task") not in tasks:
         raise UserError(f"task: expected one of {', '.join(tasks)}, got {config.get('task')!r}; give task=…")
-    places = [(config, key) for key in PLACES] + [(config.get("dataset"), "root")]
+    places = [(config, key) for key in WITH_TILDE] + [(config.get("dataset"), "root")]
     for holder, key in places:
         # A shell leaves the ~ of KEY=~/path as it is.
         if isinstance(holder, dict) and isinstance(holder.get(key), str):

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from seedbed import build, config, randomness
 from seedbed.config import Settings, TrainSettings
 from seedbed.data.augment import Chain
+from seedbed.data.dataset import warn_of_missing
 from seedbed.data.loader import Batch, Loader
 from seedbed.engine import checkpoint, device
 from seedbed.engine.early_stopping import EarlyStopping
@@ -59,6 +60,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
         build.rehearse(settings, request.overrides)
     pipeline = build.make_features(settings)
     data = images = build.load_data(settings)
+    warn_of_missing(images, request.title)
     augment: Chain = build.instance(settings.augment_node, "augment")
     augment.sizes(images.train.images.shape[-1])
     preprocess = build.make_preprocess(settings, images)

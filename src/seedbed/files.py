@@ -53,7 +53,7 @@ def lock(file: IO, wait: bool = False) -> bool:
     return True
 
 
-def make_once(folder: Path, fill: Callable[[Path], None]) -> None:
+def make_once(folder: Path, fill: Callable[[Path], None], is_stale: Callable[[], bool] = lambda: False) -> None:
     """Make a folder of files that a killed or a second process cannot spoil, unless it is there.
 
     It is filled under a private name and renamed. A lock saves a second process the same work; where there are none,
@@ -61,6 +61,7 @@ def make_once(folder: Path, fill: Callable[[Path], None]) -> None:
 
     Args:
         fill: writes the files into the private folder that it is given.
+        is_stale: whether a folder that is there should be made anew.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("a") as file:
@@ -68,7 +69,7 @@ def make_once(folder: Path, fill: Callable[[Path], None]) -> None:
             # Whoever began these is gone: it held the lock that is now ours.
             for orphan in folder.parent.glob(f".{folder.name}.*.tmp"):
                 shutil.rmtree(orphan, ignore_errors=True)
-        if folder.is_dir():
+        if folder.is_dir() and not is_stale():
             return
         private = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         private.mkdir()
@@ -78,9 +79,12 @@ def make_once(folder: Path, fill: Callable[[Path], None]) -> None:
                 with path.open("rb") as written:
                     os.fsync(written.fileno())
             try:
+                if folder.is_dir():
+                    folder.rename(private.with_suffix(".old.tmp"))
                 private.rename(folder)
             except OSError:
                 if not folder.is_dir():
                     raise
         finally:
-            shutil.rmtree(private, ignore_errors=True)
+            for own in (private, private.with_suffix(".old.tmp")):
+                shutil.rmtree(own, ignore_errors=True)

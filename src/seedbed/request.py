@@ -39,7 +39,7 @@ class Request:
         preset, data, model = (str(self.choices.get(group) or "") for group in ("experiment", "dataset", "model"))
         root = (self.config.get("dataset") or {}).get("root")
         if data == "folder" and root:
-            data = f"{data} {Path(root).stem}"
+            data = f"{data} {Path(root).resolve().name.removesuffix('.zip')}"
         if not preset:
             return f"{data} {model}"
         typed = {word.partition("=")[0] for word in self.overrides}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,8 @@ KEYS_OF_THE_FILE = (
     "model.freeze_norms", "model.lr_decay", "dataset.image_size",
 )  # fmt: skip
 KEYS_OF_USE = ("train.eval_batch_size", "train.test_views", "dataset.on_bad_image")
+ELSEWHERE = {"dataset", "dataset.root"}  # keys that lead to other images
+SCALARS = [spec.name for spec in dataclasses.fields(config.DatasetSettings)]
 SIZES, DRAW = ("image_size", "stored_size"), ("val_fraction", "test_fraction", "split_seed")
 
 
@@ -91,11 +96,12 @@ class Trained:
         return Split(samples, split.targets, np.arange(len(samples)))
 
 
-def read(request: Request, idle: Sequence[str] = ()) -> Trained:
+def read(request: Request, idle: Sequence[str] = (), source: Mapping[str, Any] | None = None) -> Trained:
     """Read the file that `checkpoint=` names, or the one in the run folder that it names.
 
     Args:
         idle: groups that say nothing to this task, beside those that say nothing to any.
+        source: what to take images from, `_target_` and arguments, in place of the run's own data set.
 
     Raises:
         UserError: the file is no checkpoint of ours, or asks for code or places that are not; an override that would
@@ -114,12 +120,17 @@ def read(request: Request, idle: Sequence[str] = ()) -> Trained:
         if key in KEYS_OF_THE_FILE or (key.partition(".")[0] in groups and key not in KEYS_OF_USE):
             raise UserError(f"{word}: says nothing to task={task}; a checkpoint brings its weights and size along")
     typed = {word.partition("=")[0].lstrip("+~") for word in request.overrides}
+    if source is not None:
+        own = facts["config"].get("dataset") or {}
+        facts["config"]["dataset"] = {**{key: own[key] for key in SCALARS if key in own}, **source}
     _refuse_foreign(path, facts["config"], typed)
     for group in OWN_TO_THE_INSTALLATION:
         facts["config"][group] = request.config.get(group)
     wanted = with_typed(facts["config"], request)
     if "dataset" in typed:
-        _keep_of_dataset(facts, wanted["dataset"], typed)
+        _keep_of_dataset(facts["config"]["dataset"], wanted["dataset"], typed)
+    if typed & ELSEWHERE and wanted["dataset"].get("channels", 0) is None:
+        wanted["dataset"]["channels"] = facts["channels"]
     settings = config.check(wanted)
     device.require(settings.device.name)
     try:
@@ -130,15 +141,12 @@ def read(request: Request, idle: Sequence[str] = ()) -> Trained:
     return Trained(path, settings, facts, preprocess, weights, learned, typed)
 
 
-def _keep_of_dataset(facts: dict[str, Any], wanted: dict[str, Any], typed: set[str]) -> None:
-    """What a newly chosen data set keeps of the run's: sizes, channels; of the same one the draw of its splits, too."""
-    own = facts["config"]["dataset"]
+def _keep_of_dataset(own: dict[str, Any], wanted: dict[str, Any], typed: set[str]) -> None:
+    """What a newly chosen data set keeps of the run's: sizes; of the same one the draw of its splits, too."""
     same = all(own.get(key) == wanted.get(key) for key in ("_target_", "name"))
     for key in (*SIZES, *(DRAW if same else ())):
         if key in own and f"dataset.{key}" not in typed:
             wanted[key] = own[key]
-    if wanted.get("channels", 0) is None:
-        wanted["channels"] = facts["channels"]
 
 
 def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
@@ -151,7 +159,7 @@ def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
         if not isinstance(own.get(group), dict):
             raise UserError(f"{path}: names no {group}; it was not written by a run of seedbed")
         # Another class is fine where the user named it: model=mine on the command line.
-        foreign = [t for t in _targets(own[group]) if not t.startswith(f"seedbed.{room}.")]
+        foreign = [target for target in _targets(own[group]) if not _is_class_of(target, f"seedbed.{room}")]
         if group not in typed and (foreign or "_target_" not in own[group]):
             raise UserError(
                 f"{path}: its {group} is {foreign[0] if foreign else None}, which is none of seedbed's; nothing was "
@@ -161,9 +169,23 @@ def _refuse_foreign(path: Path, own: dict[str, Any], typed: set[str]) -> None:
         own["dataset"]["url"] = None
 
 
+def _is_class_of(target: str, room: str) -> bool:
+    """Whether it names a class that was written there: not a function, nor what a module imports from elsewhere."""
+    module, _, name = target.rpartition(".")
+    if not f"{module}.".startswith(f"{room}."):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return False
+    return inspect.isclass(found) and found.__module__ == module
+
+
 def _targets(node: Any) -> Iterator[str]:
-    """Every `_target_` in a node and below it."""
+    """Every `_target_` in a node and below it; arguments without a name, which nothing checks, count as one, too."""
     below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    if isinstance(node, dict) and "_args_" in node:
+        yield "_args_"
     if isinstance(node, dict) and "_target_" in node:
         yield str(node["_target_"])
     for child in below:

@@ -336,7 +336,7 @@ def test_a_class_may_be_called_train(picture_tree, cache):
 def test_classes_without_training_images_are_named(picture_tree, cache, caplog):
     files = {f"{c}/{i}.png": 20 * i for c in "abcdef" for i in range(8)}
     with caplog.at_level("WARNING", "seedbed"):
-        load(tree(picture_tree(files)), cache, subset=9)
+        dataset.warn_of_missing(load(tree(picture_tree(files)), cache, subset=9), "folder")
     assert "no training images of" not in caplog.text
     assert "no validation images of" in caplog.text and "of 6 classes, such as" in caplog.text
 

@@ -37,6 +37,10 @@ def offered(tmp_path: Path, **config) -> Request:
         {"dataset": {**DATASET, "root": "${oc.env:HOME}"}},
         {"dataset": {**DATASET, "root": '${oc.create:${oc.decode:"{_tar${x}_: builtins.open}"}}'}},
         {"model": 3},
+        {"model": {**MODEL, "_target_": "seedbed.models.pretrained.load_file"}},
+        {"model": {**MODEL, "_target_": "seedbed.models.pretrained.Path"}},
+        {"model": {**MODEL, "_args_": [{"_target_": "seedbed.models.pretrained.Path.touch", "_args_": ["ran"]}]}},
+        {"dataset": {**DATASET, "_target_": "seedbed.data.store.make_once"}},
     ],
 )
 def test_a_foreign_configuration_runs_nothing(tmp_path, monkeypatch, config):

@@ -62,6 +62,16 @@ def test_probabilities_are_those_of_the_model(seedbed, tmp_path):
         assert float(row["probability"]) > 0.25, "a softmax of ten probabilities is at most 0.232"
 
 
+def test_the_runs_own_kind_of_data_set_is_not_needed(seedbed, tmp_path):
+    (tmp_path / "mine.py").write_text("from seedbed.data.digits import Digits\nclass Mine(Digits): pass\n")
+    folder = seedbed("dataset=digits", "train=smoke", "dataset._target_=mine.Mine").check().folders[-1]
+    (tmp_path / "mine.py").unlink()
+    (tmp_path / "new").mkdir()
+    Image.new("L", (8, 8), 90).save(tmp_path / "new/a.png")
+    seedbed("task=predict", f"checkpoint={folder}", "images=new").check()
+    assert len(predictions(tmp_path / "predictions.csv")) == 1
+
+
 @pytest.mark.slow
 def test_a_model_of_features_has_them_made(seedbed, tmp_path, trained, picture_tree):
     root = picture_tree({f"{c}/{i}.png": colour for c, colour in COLOURS.items() for i in range(20)}, size=24)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -75,8 +74,6 @@ def load(
             continue
         if len(rows) < (2 if name == "training" else 1):
             raise UserError(f"{source.name}: {len(rows)} {name} images are left; raise {hint}")
-    if not for_test:
-        _warn_of_missing(source.name, store.classes, labels, {"training": train, "validation": val, "test": test})
     splits = (Split(store.images, labels, rows) for rows in (train, val, test))
     skipped = tuple(f"{store.names[row]}: {reason}" for row, reason in sorted(store.bad.items()))
     digest = hashlib.sha256("\0".join([*store.classes, *store.names]).encode("utf-8", "surrogateescape"))
@@ -90,12 +87,13 @@ def load(
     )  # fmt: skip
 
 
-def _warn_of_missing(source: str, classes: Sequence[str], labels: np.ndarray, splits: dict[str, np.ndarray]) -> None:
-    for split, rows in splits.items():
-        there = set(labels[rows].tolist())
-        missing = [name for label, name in enumerate(classes) if label not in there]
+def warn_of_missing(data: ImageData, source: str) -> None:
+    """Say which classes have no images in a split: what is not taught, or not tested."""
+    for split, own in data.splits.items():
+        there = set(own.targets.tolist())
+        missing = [name for label, name in enumerate(data.classes) if label not in there]
         if missing:
             log.warning(
-                "%s: no %s images of %d of %d classes, such as %s", source, split, len(missing), len(classes),
+                "%s: no %s images of %d of %d classes, such as %s", source, split, len(missing), len(data.classes),
                 ", ".join(missing[:NAMED]),
             )  # fmt: skip

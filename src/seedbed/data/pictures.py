@@ -16,10 +16,10 @@ class Pictures(ImageTree):
 
     Args:
         place: the folder, zip or file.
-        channels: 1 or 3, as the model takes them.
+        channels: 1 or 3, as the model takes them; None makes the images grey if every one of them is.
     """
 
-    def __init__(self, place: str, channels: int):
+    def __init__(self, place: str, channels: int | None = None):
         path = Path(place)
         if not path.exists():
             raise UserError(f"images: {place} is not there; give a folder, a zip or a file of images")

@@ -12,17 +12,17 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from seedbed.data.decode import Unread, decode_all, is_colour, reader, resize_arrays
+from seedbed.data.decode import Unread, decode, decode_all, is_colour, reader, resize_arrays
 from seedbed.data.source import Listing, Source
 from seedbed.files import make_once
 from seedbed.types import UserError
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Store:
-    """Decoded images: uint8 `[N, C, S, S]` memory map, int64 labels, int8 parts, names, what was unreadable (of
-    that the rows whose reason may pass), and a key that changes with the images."""
+    """Decoded images: uint8 `[N, C, S, S]` memory map, int64 labels, int8 parts, names, what was unreadable,
+    and a key that changes with the images."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -42,7 +42,6 @@ class Store:
     names: list[str]
     classes: tuple[str, ...]
     bad: dict[int, str]
-    may_pass: list[int]
     key: str
 
 
@@ -67,11 +66,10 @@ def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: 
     root = cache_folder(cache_root)
     key = hashlib.sha256(f"{FORMAT_VERSION} {source.fingerprint()} {size}".encode()).hexdigest()[:16]
     folder = root / "store" / f"{re.sub(r'[^A-Za-z0-9_-]', '-', source.name)}-{size}-{key}"
-    if folder.is_dir() and _has_passed(source, folder):
-        shutil.rmtree(folder)
-    if not folder.is_dir():
+    is_stale = partial(_has_passed, source, size, folder)
+    if not folder.is_dir() or is_stale():
         with cache_errors(folder.parent):
-            make_once(folder, lambda private: _build(source, size, private))
+            make_once(folder, lambda private: _build(source, size, private), is_stale)
     store = _read(folder)
     if store.bad and on_bad_image == "fail":
         row, reason = next(iter(sorted(store.bad.items())))
@@ -93,20 +91,20 @@ def _read(folder: Path) -> Store:
         facts["names"],
         tuple(facts["classes"]),
         {int(row): reason for row, reason in facts["bad"].items()},
-        facts["may_pass"],
         folder.name,
     )
 
 
-def _has_passed(source: Source, folder: Path) -> bool:
+def _has_passed(source: Source, size: int, folder: Path) -> bool:
     """Whether an image can be read that could not when the store was built, though its file is the same."""
     facts = json.loads((folder / "store.json").read_text())
     if not facts["may_pass"]:
         return False
+    channels = np.load(folder / "images.npy", mmap_mode="r").shape[1]
     with reader(_list(source).container) as read:
         for row in facts["may_pass"]:
             with contextlib.suppress(Exception):
-                read(facts["names"][row])
+                decode(read(facts["names"][row]), channels, size)
                 return True
     return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -248,12 +247,14 @@ def _walk(folder: Path, inside: str, above: tuple[tuple[int, int], ...], seen: s
             if _is_hidden(PurePosixPath(entry.name)):
                 continue
             try:
-                is_folder, facts = entry.is_dir(), entry.stat()
-            except OSError as error:  # if it bears an image's name, decoding will name it
-                if PurePosixPath(entry.name).suffix or error.errno not in (errno.ENOENT, errno.ELOOP):
-                    is_folder, facts = False, None
-                else:
-                    raise UserError(f"{entry.path}: a link that leads nowhere; mend it or remove it") from error
+                is_folder = entry.is_dir()
+                facts = None if is_folder else entry.stat()
+            except OSError as error:
+                if not PurePosixPath(entry.name).suffix:
+                    raise UserError(
+                        f"{entry.path}: a link that leads nowhere ({error.strerror}); mend or remove it"
+                    ) from error
+                is_folder, facts = False, None  # if it bears an image's name, decoding will name it
             if is_folder:
                 yield from _walk(Path(entry.path), f"{inside}{entry.name}/", (*above, own), seen)
             else:

@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from seedbed.results.page import short
 from seedbed.results.plots import save
+from seedbed.results.report import short
 
 MOST = 20  # colours
 

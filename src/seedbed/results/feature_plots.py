@@ -17,8 +17,9 @@ from seedbed.features.descriptors import BINS, CELLS, DenseColour, DenseHog
 from seedbed.features.orb import Orb, OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.words import BagOfWords
-from seedbed.results.page import Page, short
+from seedbed.results.page import Page
 from seedbed.results.plots import TRAIN_COLOUR, VAL_COLOUR, save
+from seedbed.results.report import short
 
 KEPT_COLOUR, NONE_COLOUR, ALL_COLOUR = TRAIN_COLOUR, VAL_COLOUR, "#9a9a9a"
 POINT_COLOUR, PATCH_COLOUR, CELL_COLOUR = "#e0218a", "#00b3a4", "#ffb000"

@@ -13,8 +13,9 @@ from torch import nn
 
 from seedbed.data.loader import Loader
 from seedbed.engine.grad_cam import evidence_layer, grad_cam, map_sizes
-from seedbed.results.page import Page, short
+from seedbed.results.page import Page
 from seedbed.results.plots import TRAIN_COLOUR, VAL_COLOUR, save
+from seedbed.results.report import short
 
 GROUPS = (("right", TRAIN_COLOUR), ("wrong", VAL_COLOUR))
 HEAT = "plasma"  # even steps, and its bright end is a strong yellow: inferno's pales into a white background

@@ -27,7 +27,3 @@ class Page:
 
     def text(self, left: float, base: float, text: str, **style: Any) -> None:
         self.picture.text(left / self.width, 1 - base / self.height, text, **style)
-
-
-def short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -27,7 +27,7 @@ matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in OTHER_SC
 matplotlib.rcParams["text.parse_math"] = False  # a class may be called $x$: no formula is meant
 TRAIN_COLOUR, VAL_COLOUR, BEST_COLOUR = "#3b6fb6", "#d1662f", "#666666"
 ANNOTATED = 20
-LISTED_LINE, LISTED_LETTER = 0.265, 0.1  # inches, of the list beside a large confusion matrix
+LISTED_LINE, LISTED_LETTER = 0.265, 0.086  # inches, of the list beside a large confusion matrix
 
 
 def save(figure: Figure, path: Path, tight: bool = True) -> None:

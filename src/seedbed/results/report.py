@@ -23,6 +23,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], last_left: bool 
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
+def short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d} min" if minutes else f"{seconds:.1f} s"

@@ -13,7 +13,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 FIGURES = ("val_accuracy", "test_accuracy", "test_f1")
-FILES = ("result.json", "environment.json", "overrides.json", "config.yaml")
+FILES = ("result.json", "environment.json", "overrides.json")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Run:
         environment: environment.json; empty where it is not there yet.
         typed: what the user typed, word by word, but for the seed.
         seed: as its configuration has it; empty where that is not there yet.
-        alike: what runs share that differ in the seed alone.
+        alike: what runs share that differ in the seed alone: configuration, code, device.
     """
 
     name: str
@@ -65,14 +65,14 @@ def find(root: Path, holding: Sequence[str] = ()) -> list[Run]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s: left out, not readable as a run's (%s)", path.parent, error)
             continue
-        text = " ".join([run.name, run.result.get("title", ""), *run.typed])
+        text = " ".join([run.name, run.result.get("title", ""), *run.typed, f"seed={run.seed}"])
         if all(part in text for part in holding):
             found.append(run)
     return sorted(found, key=lambda run: (run.started, run.name))
 
 
 def _read(root: Path, folder: Path) -> Run:
-    result, environment, saved = (_json(folder / name) for name in FILES[:3])
+    result, environment, saved = (_json(folder / name) for name in FILES)
     if result.get("status") == "finished" and None in (
         result[key.partition("_")[0]].get("accuracy") for key in FIGURES
     ):
@@ -81,6 +81,7 @@ def _read(root: Path, folder: Path) -> Run:
     lines = config.read_text().splitlines() if config.is_file() else [folder.name]
     seeds = [line.partition(": ")[2] for line in lines if line.startswith("seed: ")]
     alike = "\n".join(line for line in lines if not line.startswith(("seed:", "name:", "data_", "output_", "cache_")))
+    alike += "\n" + " ".join(str(environment.get(key)) for key in ("git", "device", "gpu", "precision"))
     typed = tuple(word for word in saved.get("overrides", []) if not word.startswith("seed="))
     name = folder.relative_to(root).as_posix()
     return Run(name, folder, result, environment, typed, seeds[0] if seeds else "", alike)

@@ -14,7 +14,7 @@ from seedbed import build
 from seedbed.engine.evaluate import test
 from seedbed.request import Request
 from seedbed.results.report import table
-from seedbed.trained import Trained, read
+from seedbed.trained import ELSEWHERE, Trained, read
 from seedbed.types import ImageData, RunResult, UserError
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def run(request: Request) -> RunResult:
 
 def _load(trained: Trained, which: str) -> tuple[ImageData, bool]:
     """The images, and whether they and their splits are those of the run, as far as its file says."""
-    elsewhere = which == "test" and bool(trained.typed & {"dataset", "dataset.root"})
+    elsewhere = which == "test" and bool(trained.typed & ELSEWHERE)
     try:
         data = build.load_data(trained.settings)
         marks = (("data", data.fingerprint), ("pixels", data.pixels))
@@ -62,7 +62,10 @@ def _load(trained: Trained, which: str) -> tuple[ImageData, bool]:
             raise
         own = False  # few images, say: they may do for a test
     if elsewhere and not own:
-        data = build.load_data(trained.settings, for_test=True)
+        dataset = trained.settings.dataset
+        if "dataset.subset" not in trained.typed:
+            dataset = replace(dataset, subset=None)
+        data = build.load_data(replace(trained.settings, dataset=dataset), for_test=True)
     return data, own
 
 
@@ -94,7 +97,5 @@ def _show(path: Path, which: str, tested: dict[str, dict[str, float]], own: bool
     recorded = path.parent / "result.json"
     expected = json.loads(recorded.read_text()).get("test") if recorded.is_file() else None
     if expected:
-        other = [
-            f"{key} {was:.6g} recorded, {figures[key]:.6g} now" for key, was in expected.items() if was != figures[key]
-        ]
+        other = [f"{key} {was} recorded, {figures[key]} now" for key, was in expected.items() if was != figures[key]]
         log.info("; ".join(other) if other else "identical to the figures that the run recorded")

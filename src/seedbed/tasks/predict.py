@@ -23,6 +23,7 @@ from seedbed.types import RunResult, Split, UserError
 log = logging.getLogger(__name__)
 SHOWN = 12  # rows
 IDLE = ("dataset", "split")
+PICTURES = f"{Pictures.__module__}.{Pictures.__qualname__}"
 HEADER = ("file", "class", "probability")
 
 
@@ -40,7 +41,7 @@ def run(request: Request) -> RunResult:
         raise UserError(f"predictions: {target} is there already; remove it, or give another file, predictions=PATH")
     if not target.parent.is_dir():
         raise UserError(f"predictions: {target.parent} is no folder; make it, or give another file, predictions=PATH")
-    trained = read(request, idle=IDLE)
+    trained = read(request, idle=IDLE, source={"_target_": PICTURES, "place": request.config["images"]})
     settings = trained.settings
     source = Pictures(request.config["images"], trained.facts["channels"])
     size = settings.dataset.stored_size or build.image_size(settings)

@@ -11,7 +11,7 @@ from pathlib import Path
 from seedbed.files import write_atomically
 from seedbed.request import Request
 from seedbed.results import runs
-from seedbed.results.report import duration, table
+from seedbed.results.report import duration, short, table
 from seedbed.results.runs import Run
 from seedbed.types import RunResult, UserError
 
@@ -37,10 +37,10 @@ def run(request: Request) -> RunResult:
                 f"{word}: says nothing to task=report; runs=TEXT chooses runs by folder, title and settings"
             )
     config, root = request.config, Path(request.config["output_root"])
-    wanted = config["runs"] if isinstance(config["runs"], list) else [config["runs"]] * (config["runs"] is not None)
+    wanted = _texts(request)
     if config["sort"] not in SORTS:
         raise UserError(f"sort: expected one of {', '.join(SORTS)}, got {config['sort']!r}")
-    found = runs.find(root, [str(text) for text in wanted])
+    found = runs.find(root, wanted)
     if not found:
         below = f" that holds {' and '.join(map(repr, wanted))}" if wanted else ""
         raise UserError(f"runs: there is no run{below} in {root} (output_root)")
@@ -71,24 +71,28 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def _texts(request: Request) -> list[str]:
+    """What `runs` asks for, as it was typed: 1e-2 is not to become 0.01."""
+    typed = [word.partition("=")[2] for word in request.overrides if word.lstrip("+").startswith("runs=")]
+    if typed:
+        return [text.strip(" '\"") for text in typed[-1].strip("[]").split(",") if text not in ("", "null")]
+    given = request.config["runs"]
+    return [str(text) for text in (given if isinstance(given, list) else [] if given is None else [given])]
+
+
 def _row(run: Run, words: Sequence[str]) -> tuple[str, ...]:
     own = run.result
     if run.status != "finished":
-        return run.name, run.status, "", "", "", "", run.seed, _shortened(words)
+        return run.name, run.status, "", "", "", "", run.seed, short(" ".join(words), WIDEST)
     figures = (f"{run.figure(*key.split('_', 1)):.4f}" for key in runs.FIGURES)
     best = f"{own['best_epoch']} of {own['epochs']}"
-    return run.name, *figures, best, duration(own["seconds"]), run.seed, _shortened(words)
+    return run.name, *figures, best, duration(own["seconds"]), run.seed, short(" ".join(words), WIDEST)
 
 
 def _summed(group: Sequence[Run], figures: dict[str, tuple[float, float]], words: Sequence[str]) -> tuple[str, ...]:
     shown = (f"{mean:.4f} ± {deviation:.4f}" for mean, deviation in figures.values())
-    seeds = ", ".join(sorted(run.seed for run in group))
-    return group[0].result.get("title", ""), *shown, seeds, _shortened(words)
-
-
-def _shortened(words: Sequence[str]) -> str:
-    text = " ".join(words)
-    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
+    seeds = ", ".join(sorted((run.seed for run in group), key=int))
+    return group[0].result.get("title", ""), *shown, seeds, short(" ".join(words), WIDEST)
 
 
 def _as_csv(found: Sequence[Run]) -> str:
