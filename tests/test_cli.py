@@ -210,6 +210,30 @@ def test_a_run_that_ends_unexpectedly_says_so_in_its_folder(tmp_path, cache, err
     assert ("Traceback" in done.stderr) == ("RuntimeError" in error)
 
 
+STOPPED_EARLY = """
+import os, signal, sys
+from seedbed import experiment
+from seedbed.cli import main
+describe = experiment._describe
+def stopped(*arguments):
+    describe(*arguments)
+    os.kill(os.getpid(), signal.SIGTERM)
+experiment._describe = stopped
+sys.exit(main())
+"""
+
+
+def test_a_stop_while_the_run_is_described_saves_too(tmp_path, cache):
+    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path)}
+    words = ("dataset=digits", "train.epochs=3")
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_EARLY, *words], env=environment, capture_output=True, text=True
+    )
+    (folder,) = tmp_path.iterdir()
+    assert done.returncode == 143 and f"resume={folder}" in done.stdout, done.stderr
+    assert "in epoch 1, step 1" in done.stdout and (folder / "last.pt").exists()
+
+
 def test_classes_of_ones_own_are_found_from_both_doors(seedbed, tmp_path):
     (tmp_path / "mine.py").write_text("from seedbed.models.mlp import MLP\nclass Net(MLP): pass\n")
     door = Path(sys.executable).parent / "seedbed"

@@ -112,22 +112,22 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
 
     with resumed or Record(_new_folder(request, settings)) as record:
         try:
-            seen = train_loader if preprocess else loader(
-                images.train, preprocess=shown, batch_size=own.batch_size, seed=seed
-            )  # fmt: skip
-            _describe(record, request, on, images, seen, bool(resumed))
-            if pipeline and not (record.folder / "features.json").exists():
-                _describe_features(record, request, images, pipeline)
-            if state.history:
-                record.history(state.history)
-                checkpoint.save_best(record.folder / "best.safetensors", {**state.best, **learned}, facts)
-            counts = ", ".join(f"{len(s):,} {name}" for name, s in data.splits.items())
-            log.info("%s, seed %d: %s images; %s parameters; %s", request.title, seed, counts,
-                     f"{count_parameters(model):,}", on)  # fmt: skip
-            if len(train_loader) < FEW_STEPS and own.batch_size > SMALL_BATCH:
-                log.info("only %d steps an epoch: few images learn faster with a smaller train.batch_size",
-                         len(train_loader))  # fmt: skip
-            with StopRequest() as stop:
+            with StopRequest() as stop:  # from the folder on: a stop while it is described is heeded after a step
+                seen = train_loader if preprocess else loader(
+                    images.train, preprocess=shown, batch_size=own.batch_size, seed=seed
+                )  # fmt: skip
+                _describe(record, request, on, images, seen, bool(resumed))
+                if pipeline and not (record.folder / "features.json").exists():
+                    _describe_features(record, request, images, pipeline)
+                if state.history:
+                    record.history(state.history)
+                    checkpoint.save_best(record.folder / "best.safetensors", {**state.best, **learned}, facts)
+                counts = ", ".join(f"{len(s):,} {name}" for name, s in data.splits.items())
+                log.info("%s, seed %d: %s images; %s parameters; %s", request.title, seed, counts,
+                         f"{count_parameters(model):,}", on)  # fmt: skip
+                if len(train_loader) < FEW_STEPS and own.batch_size > SMALL_BATCH:
+                    log.info("only %d steps an epoch: few images learn faster with a smaller train.batch_size",
+                             len(train_loader))  # fmt: skip
                 loop = fit(
                     state, train_loader, val_loader, epochs=own.epochs, seed=seed, classes=len(data.classes),
                     loss=loss, autocast=on.autocast, forward=torch.compile(model) if settings.device.compile else None,
