@@ -123,7 +123,10 @@ def rewritten(path: Path, change) -> Path:
         (lambda f: f["config"].pop("train") and None, ("train",)),
         (lambda f: f["config"]["model"].update(widths=[7]), ("weights do not fit",)),
         (lambda f: f["classes"].pop() and None, ("classes",)),
-        (lambda f: f["config"]["model"].update(_target_="seedbed.models.mlp.MPL"), ("model._target_", "'MLP'")),
+        (
+            lambda f: f["config"]["model"].update(_target_="seedbed.models.mlp.MPL"),
+            ("model is seedbed.models.mlp.MPL, which is none of seedbed's",),
+        ),
     ],
     ids=["no_facts", "version", "list", "config", "preprocess", "no_train", "other_widths", "classes", "target"],
 )
