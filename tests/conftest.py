@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +66,21 @@ def seedbed(tmp_path, cache):
         return Outcome(done.returncode, done.stdout, done.stderr, outputs)
 
     return call
+
+
+def stopped(words: Sequence[str], outputs: Path, cache: Path, after: str = "*/metrics.csv") -> tuple[Path, str]:
+    """Run until a file like `after` is below `outputs`, stop by a signal; the file's folder, and what was said."""
+    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(outputs)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 300
+    while not (found := list(outputs.glob(after))) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, out
+    return found[0].parent, out
 
 
 def data_file(name: str) -> Path:

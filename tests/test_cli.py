@@ -6,14 +6,12 @@ import csv
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import data_file, fashion_mnist_folder
+from conftest import data_file, fashion_mnist_folder, stopped
 
 RUN_FILES = {
     "config.yaml", "overrides.json", "environment.json", "train.log", "metrics.csv", "result.json",
@@ -154,19 +152,8 @@ def test_a_mistake_in_any_job_of_a_sweep_is_found_before_the_first(seedbed, tmp_
 
 def test_a_stopped_sweep_says_what_did_not_begin_and_its_leaderboard_follows_a_resumed_run(seedbed, tmp_path, cache):
     words = ["-m", "dataset=digits", "train.epochs=60", "train.patience=null", "augment=original", "seed=0,1,2"]
-    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path / "outputs")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    metrics: list[Path] = []
-    while not metrics and process.poll() is None:
-        time.sleep(0.02)
-        metrics = list((tmp_path / "outputs").glob("*/*/metrics.csv"))
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143 and "1 jobs, 0 failed, 2 not begun" in out, out
-    assert re.search("not begun: job 2: .*seed=2", out), out
-    folder = metrics[0].parent
+    folder, out = stopped(words, tmp_path / "outputs", cache, "*/*/metrics.csv")
+    assert "1 jobs, 0 failed, 2 not begun" in out and re.search("not begun: job 2: .*seed=2", out), out
 
     def ranked() -> list[str]:
         with (folder.parent / "leaderboard.csv").open() as file:
@@ -323,18 +310,7 @@ def test_a_loss_that_explodes_names_epoch_and_step(seedbed):
 def test_asked_to_stop_it_saves_and_goes_on(seedbed, tmp_path, cache):
     words = ["dataset=digits", "train.epochs=60", "train.patience=null", "model.dropout=0.1", "augment=original"]
     whole = seedbed(*words).check().folders[-1]
-    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path / "stopped")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    metrics: list[Path] = []
-    while not metrics and process.poll() is None:
-        time.sleep(0.02)
-        metrics = list((tmp_path / "stopped").glob("*/metrics.csv"))
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, out
-    folder = metrics[0].parent
+    folder, out = stopped(words, tmp_path / "stopped", cache)
     assert f"resume={folder}" in out and (folder / "last.pt").exists()
     seedbed(f"resume={folder}").check()
     assert (folder / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from bad_input import Door, refused
+from conftest import stopped
 from safetensors.torch import load_file, save_file
 from test_conf import composed
 
@@ -211,21 +207,6 @@ def test_a_frozen_model_is_evaluated_to_the_last_digit(seedbed):
     assert "identical to the figures" in again.out
 
 
-def stopped(words: tuple[str, ...], outputs: Path, cache: Path, after: str) -> Path:
-    """Run until a file named `after` is there, stop it by a signal; returns the run folder."""
-    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(outputs)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 300
-    while not (found := list(outputs.glob(f"*/{after}"))) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 143, out
-    return found[0].parent
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("after", ["metrics.csv", "samples.png"])
 def test_stopped_it_goes_on_without_the_file_to_the_same_weights(seedbed, tmp_path, cache, given, after):
@@ -236,7 +217,7 @@ def test_stopped_it_goes_on_without_the_file_to_the_same_weights(seedbed, tmp_pa
         "train.keep_last=true", "augment=flip_crop_cutmix", "train.label_smoothing=0.1",
     )  # fmt: skip
     whole = seedbed(*words).check().folders[-1]
-    folder = stopped(words, tmp_path / "stopped", cache, after)
+    folder, _ = stopped(words, tmp_path / "stopped", cache, f"*/{after}")
     assert json.loads((folder / "result.json").read_text())["epochs"] < 6
     given.unlink()
     done = seedbed(f"resume={folder}", "device.threads=1").check()

@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from seedbed import build, config, randomness
-from seedbed.config import Settings, TrainSettings
+from seedbed.config import OF_TASKS, Settings, TrainSettings
 from seedbed.data.augment import Chain
 from seedbed.data.dataset import warn_of_missing
 from seedbed.data.loader import Batch, Loader
@@ -28,7 +28,7 @@ from seedbed.engine.early_stopping import EarlyStopping
 from seedbed.engine.evaluate import Tested, test
 from seedbed.engine.interrupt import StopRequest
 from seedbed.engine.loop import NonFiniteLoss, State, fit
-from seedbed.request import OF_TASKS, PLACES, Request
+from seedbed.request import PLACES, Request
 from seedbed.results import report
 from seedbed.results.environment import environment
 from seedbed.results.record import Record, class_counts, make_folder, slug
@@ -55,8 +55,9 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     """
     settings = config.check(request.config)
     own, seed = settings.train, settings.root.seed
-    device.require(settings.device.name)
-    if not resumed:
+    if resumed:
+        device.require(settings.device.name)
+    else:
         build.rehearse(settings, request.overrides)
     pipeline = build.make_features(settings)
     data = images = build.load_data(settings)

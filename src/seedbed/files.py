@@ -79,7 +79,7 @@ def make_once(folder: Path, fill: Callable[[Path], None], is_stale: Callable[[],
                 with path.open("rb") as written:
                     os.fsync(written.fileno())
             try:
-                if folder.is_dir():
+                if folder.is_dir() and is_stale():
                     folder.rename(private.with_suffix(".old.tmp"))
                 private.rename(folder)
             except OSError:

@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from seedbed import config, experiment
-from seedbed.request import OF_TASKS, PLACES, Request, with_typed
+from seedbed.config import OF_TASKS
+from seedbed.request import PLACES, Request, with_typed
 from seedbed.results.record import Record
 from seedbed.results.report import leaderboard
 from seedbed.types import RunResult, UserError
