@@ -40,6 +40,7 @@ def offered(tmp_path: Path, **config) -> Request:
         {"model": {**MODEL, "_target_": "seedbed.models.pretrained.load_file"}},
         {"model": {**MODEL, "_target_": "seedbed.models.pretrained.Path"}},
         {"model": {**MODEL, "_args_": [{"_target_": "seedbed.models.pretrained.Path.touch", "_args_": ["ran"]}]}},
+        {"model": {**MODEL, "_args_": [[4]]}},
         {"dataset": {**DATASET, "_target_": "seedbed.data.store.make_once"}},
     ],
 )

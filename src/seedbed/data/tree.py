@@ -21,7 +21,6 @@ from seedbed.types import UserError
 log = logging.getLogger(__name__)
 LEFT_BEHIND = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}
 SAMPLED, SAMPLED_BYTES = 64, 2**16
-NOT_SAID = 0xFFFFFFFF  # a zip64 has the figure elsewhere
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "trn"), TRAIN),
@@ -277,11 +276,11 @@ def central_directory(path: Path) -> bytes | None:
         if at < 0 or len(tail) < at + 22:
             return None
         size, offset = struct.unpack("<II", tail[at + 12 : at + 20])
-        if NOT_SAID in (size, offset) or offset + size > end:
+        if offset + size > end:
             return None
         file.seek(offset)
         directory = file.read(size)
-    # In an archive with something before it, a program that unpacks itself, the offset leads elsewhere.
+    # A zip64 has the figures elsewhere; in a program that unpacks itself they count from the archive's begin.
     return directory if directory.startswith(b"PK\x01\x02") else None
 
 
