@@ -115,7 +115,7 @@ TABLES = {
             "fashion_mnist_features",
             "Fashion-MNIST, features",
             *(
-                (f"ORB's margin {pixels} pixels, not 3", f"features.words.hog.descriptor.edge={pixels}")
+                (f"ORB's margin {pixels} pixels, not 3", f"features.visual_words.hog.descriptor.edge={pixels}")
                 for pixels in (4, 5, 6, 7, 8)
             ),
             ("batches of 200, as its Fruits-360 row has them", "train.batch_size=200"),
@@ -143,13 +143,13 @@ TABLES = {
             "fashion_mnist_resnet18",
             "Fashion-MNIST, ResNet-18",
             ("learning rate 1e-2, ten epochs", "optimizer.lr=1e-2 train.epochs=10"),
-            ("gains of 1 in the backbone, five epochs", "model.unit_gains=true train.epochs=5"),
+            ("gains of 1 in the backbone, five epochs", "model.rescale_batchnorm=true train.epochs=5"),
         ),
         *whole(
             "fruits_resnet18",
             "Fruits-360, ResNet-18",
             ("learning rate 1e-2, 15 epochs", "optimizer.lr=1e-2 train.epochs=15"),
-            ("gains of 1 in the backbone", "model.unit_gains=true"),
+            ("gains of 1 in the backbone", "model.rescale_batchnorm=true"),
         ),
     ],
 }

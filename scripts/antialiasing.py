@@ -46,7 +46,7 @@ RUNS = (
         f"experiment=original/fruits_convnet_augmented dataset.root={JAGGED[28]}",
         28,
     ),
-    ("ResNet-18, gains of 1", "experiment=original/fruits_resnet18 model.unit_gains=true", 32),
+    ("ResNet-18, gains of 1", "experiment=original/fruits_resnet18 model.rescale_batchnorm=true", 32),
 )
 
 

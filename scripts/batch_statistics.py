@@ -3,7 +3,7 @@
     python scripts/batch_statistics.py
 
 Their stages repeat one block, so that a norm sees the activations of two depths and its running statistics are of both.
-Tested here with those; with the statistics of each batch of 100 test images, in random order; so and with dropout,
+Evaluation here with those; with the statistics of each batch of 100 test images, in random order; so and with dropout,
 which is what a model gives that was not put into evaluation mode; and with the statistics of batches that are not
 shuffled, which in Fruits-360 are of one class or two. The weights are those that validation chose by the running
 statistics. Prints a Markdown table and writes docs/results/batch_statistics.csv. The runs are found under outputs/kept,
@@ -22,7 +22,7 @@ from torch import nn
 
 from seedbed import randomness
 from seedbed.data.loader import Loader
-from seedbed.engine.evaluate import Metrics, measure
+from seedbed.training.evaluate import Metrics, measure
 
 TABLE = Path(__file__).parents[1] / "docs" / "results" / "batch_statistics.csv"
 RUNS = (

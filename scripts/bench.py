@@ -33,12 +33,13 @@ from torch import nn
 from seedbed import build, cli, config, randomness
 from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
-from seedbed.engine import device
-from seedbed.engine.device import Device
-from seedbed.engine.early_stopping import EarlyStopping
-from seedbed.engine.loop import State, fit
+from seedbed.errors import UserError
 from seedbed.models.convolution import replace_convolutions
-from seedbed.types import ImageData, Split, UserError
+from seedbed.training import device
+from seedbed.training.device import Device
+from seedbed.training.early_stopping import EarlyStopping
+from seedbed.training.loop import State, fit
+from seedbed.types import ImageData, Split
 
 if TYPE_CHECKING:
     import usual_way

@@ -1,4 +1,4 @@
-"""Images to histograms of words: this project's BagOfWords against the usual way, a loop over images.
+"""Images to histograms of words: this project's BagOfVisualWords against the usual way, a loop over images.
 
 The usual way calls OpenCV, scikit-learn's KMeans.predict and np.bincount for every image. Where there is a choice it is
 made in its favour: one HoG call an image, float32, the cells of a grid found once. `bench.py features` runs this.
@@ -16,11 +16,11 @@ from bench_table import describe_machine, figures, spread
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
+from seedbed.errors import UserError
 from seedbed.features.descriptors import DenseHog, hog, resized, to_grey
 from seedbed.features.orb import OrbHog
+from seedbed.features.visual_words import BagOfVisualWords
 from seedbed.features.vocabulary import IncrementalKMeans
-from seedbed.features.words import BagOfWords
-from seedbed.types import UserError
 
 TIE = 1e-5  # squared distances (of descriptors of length 1) nearer to each other than this may round either way
 
@@ -49,7 +49,7 @@ class FeatureResult:
 class Usual:
     """The loop, with the same words and the same settings of OpenCV."""
 
-    def __init__(self, bag: BagOfWords, size: int):
+    def __init__(self, bag: BagOfVisualWords, size: int):
         self.bag = bag
         self.means = KMeans(len(bag.words_), init=bag.words_, n_init=1, max_iter=1).fit(bag.words_)
         self.means.cluster_centers_ = bag.words_
@@ -98,7 +98,7 @@ def grid_cells(places: np.ndarray, level: int) -> list[np.ndarray]:
     return [np.flatnonzero(cell == i) for i in range(level**2)]
 
 
-def compare(bag: BagOfWords, ours: np.ndarray, usual: np.ndarray, images: np.ndarray) -> int:
+def compare(bag: BagOfVisualWords, ours: np.ndarray, usual: np.ndarray, images: np.ndarray) -> int:
     """How many images' histograms differ.
 
     Raises:
@@ -113,7 +113,7 @@ def compare(bag: BagOfWords, ours: np.ndarray, usual: np.ndarray, images: np.nda
     return len(differing)
 
 
-def learn(bag: BagOfWords, images: np.ndarray) -> BagOfWords:
+def learn(bag: BagOfVisualWords, images: np.ndarray) -> BagOfVisualWords:
     """Fit the bag on these few images. The report's vocabulary takes as many of them a batch as give all its words."""
     bag = clone(bag)
     vocabulary = bag.vocabulary
@@ -124,7 +124,7 @@ def learn(bag: BagOfWords, images: np.ndarray) -> BagOfWords:
 
 
 def measure(
-    recipe: str, data: str, bag: BagOfWords, images: np.ndarray, rounds: int, say: Callable[[str], None]
+    recipe: str, data: str, bag: BagOfVisualWords, images: np.ndarray, rounds: int, say: Callable[[str], None]
 ) -> FeatureResult:
     """Args: images: uint8 `[N, C, H, W]`; bag: as configured, not fitted."""
     say(f"{recipe}: learning the words")

@@ -13,7 +13,7 @@ from torch import nn
 from seedbed import build, config, randomness
 from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
-from seedbed.engine.device import Device
+from seedbed.training.device import Device
 from seedbed.types import ImageData, Split
 
 CONF = Path(__file__).parents[1] / "conf"

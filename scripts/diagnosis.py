@@ -22,12 +22,12 @@ from table_of_runs import Row, fill, markdown
 
 from seedbed import build
 from seedbed.features.orb import OPENCVS_EDGE, OrbHog
-from seedbed.results.plots import save
+from seedbed.plots.run_plots import save
 
 FOLDER = Path(__file__).parents[1] / "docs" / "features"
 LINE = "#3b6fb6"
 
-HOG = "features.words.hog"
+HOG = "features.visual_words.hog"
 REPORT = "experiment=original/fashion_mnist_features"
 COUNTING = f"{HOG}.power=1 {HOG}.norm=l1 features.scaling=minmax"
 FEW = "features.selection.sizes=[300,64]"
@@ -64,7 +64,7 @@ FRUITS_REPORT = "experiment=original/fruits_features"
 OUR_MLP = f"{ONE_LAYER} {ONE_CYCLE} model.widths=[512] model.batch_norm=true optimizer.lr=2e-3 train.epochs=20"
 SMALL = "features=dense dataset.image_size=64"
 PATCH = f"{HOG}.descriptor.patch=16 {HOG}.descriptor.stride=6"
-COLOUR = "features.words.colour"
+COLOUR = "features.visual_words.colour"
 LARGE_COLOUR = (
     f"{COLOUR}.descriptor.patch=8 {COLOUR}.descriptor.stride=4 {COLOUR}.vocabulary.words=128 {COLOUR}.assignment=soft"
 )
@@ -84,7 +84,9 @@ FRUITS = [
     ),
     Row("128 colour words of 8 pixels, soft", f"experiment=best/fruits_features {LARGE_COLOUR}"),
     Row("256 colour words of 2 pixels, hard: ours", "experiment=best/fruits_features"),
-    Row("ours without HoG: colour words alone", "experiment=best/fruits_features ~features.words.hog", aside=True),
+    Row(
+        "ours without HoG: colour words alone", "experiment=best/fruits_features ~features.visual_words.hog", aside=True
+    ),
     Row("ours, split=arcs", "experiment=best/fruits_features dataset.split=arcs", aside=True),
 ]
 

@@ -12,10 +12,10 @@ from torch import nn
 from seedbed import build
 from seedbed.config import Settings
 from seedbed.data.loader import Loader
-from seedbed.engine import checkpoint
-from seedbed.engine.early_stopping import EarlyStopping
-from seedbed.engine.loop import State, fit
 from seedbed.files import lock
+from seedbed.training import checkpoint
+from seedbed.training.early_stopping import EarlyStopping
+from seedbed.training.loop import State, fit
 
 
 def trained(

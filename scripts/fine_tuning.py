@@ -26,18 +26,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from table_of_runs import spread, write_table
 
-from seedbed.results.plots import save
+from seedbed.plots.run_plots import save
 
 FOLDER = Path(__file__).parents[1] / "docs" / "fine_tuning"
 # Images of one size, so that every epoch costs and teaches the same.
-BUDGET = "dataset.subset=15000 dataset.val_fraction=0.1 model.image_size=32 train.initial_size=null train.test_views=1"
+BUDGET = "dataset.subset=15000 dataset.val_fraction=0.1 model.image_size=32 train.initial_size=null train.tta=1"
 DATA = {
     "fashion_mnist": ("Fashion-MNIST", "experiment=best/fashion_mnist_resnet18"),
     "fruits": ("Fruits-360 by arcs", "experiment=best/fruits_resnet18 dataset.split=arcs"),
 }
 BEGINS = {
     "fine-tuned": ("", "#d1662f"),
-    "fine-tuned, gains of 1": (" model.unit_gains=true model.lr_decay=0.3", "#3f8f4f"),
+    "fine-tuned, gains of 1": (" model.rescale_batchnorm=true model.lr_decay=0.3", "#3f8f4f"),
     "from scratch": (" model.pretrained=none optimizer.lr=0.1", "#3b6fb6"),
 }
 EPOCHS, SEEDS = (1, 2, 4), (0, 1, 2)

@@ -13,7 +13,7 @@ import os
 from collections import Counter, defaultdict
 
 from seedbed.data.fruits import Fruits, series_and_frame
-from seedbed.data.source import TEST
+from seedbed.data.sources import TEST
 
 GROUPS = ((1, 1), (2, 4), (5, 9), (10, 10**6))
 

@@ -139,8 +139,8 @@ def facts(folder: Path, preset: str) -> dict[str, str]:
     seconds, wall = next(reached, None), wall_seconds(folder)
     return {
         **{figure: f"{result['test'][figure]:.4f}" for figure in FIGURES},
-        "views": str(settings["train"].get("test_views", 1)),
-        "single_view": f"{result.get('test_single_view', result['test'])['accuracy']:.4f}",
+        "views": str(settings["train"].get("tta", 1)),
+        "single_view": f"{result.get('test_without_tta', result['test'])['accuracy']:.4f}",
         "val_accuracy": f"{result['val']['accuracy']:.4f}",
         "best_epoch": str(result["best_epoch"]),
         "epochs": str(result["epochs"]),

@@ -21,12 +21,12 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save
 
-from seedbed.engine.checkpoint import FORMAT_VERSION, load_best, save_best
 from seedbed.files import write_atomically
-from seedbed.models.pretrained import SHIPPED
+from seedbed.models.fine_tuning import SHIPPED
 from seedbed.request import Request
-from seedbed.results.report import duration
+from seedbed.runs.text_tables import duration
 from seedbed.tasks import evaluate
+from seedbed.training.checkpoint import FORMAT_VERSION, load_best, save_best
 
 NAME = "cifar10_resnet18"
 PIXELS = 32  # side of a CIFAR-10 image
@@ -45,7 +45,7 @@ fine-tuning with: `model=resnet18 model.pretrained=cifar10`.
 | data | CIFAR-10, 50,000 training images ({train:,} trained on, {val:,} for validation) and 10,000 test images, recompressed as JPEG (quality 75, 4:2:0), so no figure is comparable with one on the published pixels |
 | input | RGB in [0, 1], 32x32{enlarged}; mean 0.4914, 0.4822, 0.4465; std 0.2471, 0.2435, 0.2616 |
 | classes | {classes} |
-| this file | test accuracy {rounded:.4f}; {averaged:.4f} with the logits of six views of each image averaged (`train.test_views=6`) |
+| this file | test accuracy {rounded:.4f}; {averaged:.4f} with the logits of six views of each image averaged (`train.tta=6`) |
 | before rounding to float16 | test accuracy {accuracy:.4f}, macro F1 {f1:.4f}; validation {val_accuracy:.4f}; epoch {best_epoch} of {epochs}; seed {seed} |
 | training | {time} |
 | date | {date} |
@@ -61,7 +61,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     runs = [Part(part) for part in parts(folder)]
     result, last = runs[-1].result, runs[-1].environment
-    single = result.get("test_single_view", result["test"])
+    single = result.get("test_without_tta", result["test"])
     weights, facts = load_best(folder / "best.safetensors")
     half = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     half = {key: value.contiguous() for key, value in half.items()}
@@ -74,7 +74,7 @@ def main() -> None:
         commands="\n".join(f"| command | `{run.command}` (commit `{run.commits}`) |" for run in runs),
         train=result["images"]["training"], val=result["images"]["validation"], classes=", ".join(facts["classes"]),
         enlarged="" if size == PIXELS else f", enlarged to {size}x{size}",
-        rounded=rounded["test_single_view"]["accuracy"], averaged=rounded["test"]["accuracy"],
+        rounded=rounded["test_without_tta"]["accuracy"], averaged=rounded["test"]["accuracy"],
         accuracy=single["accuracy"], f1=single["f1"],
         val_accuracy=result["val"]["accuracy"], best_epoch=result["best_epoch"], epochs=result["epochs"],
         seed=facts["config"]["seed"], time=", then ".join(run.time for run in runs), date=last["started"][:10],
@@ -135,8 +135,8 @@ def test(folder: Path, weights: dict[str, torch.Tensor]) -> dict[str, dict[str, 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "best.safetensors"
         save_best(path, weights, facts)
-        request = {**config, "checkpoint": str(path), "train": {**config["train"], "test_views": VIEWS}}
-        return evaluate.run(Request(request, {}, [f"train.test_views={VIEWS}"])).figures
+        request = {**config, "checkpoint": str(path), "train": {**config["train"], "tta": VIEWS}}
+        return evaluate.run(Request(request, {}, [f"train.tta={VIEWS}"])).figures
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from reproduce import FIGURES, FOLDER, ROWS
 from table_of_runs import write_table
 from torch import nn
 
-from seedbed.results.plots import save
+from seedbed.plots.run_plots import save
 
 EPOCHS, SEEDS = 12, (0, 1)
 WORDS = (

@@ -69,7 +69,7 @@ def run(words: str) -> dict[str, str]:
     """What the finished run of these words says, begun or gone on with if need be."""
     folder = complete(words)
     result, metrics = json.loads((folder / "result.json").read_text()), history(folder / "metrics.csv")
-    test = result.get("test_single_view", result["test"])  # as the rows beside it
+    test = result.get("test_without_tta", result["test"])  # as the rows beside it
     return {
         "val_accuracy": f"{result['val']['accuracy']:.4f}",
         "test_accuracy": f"{test['accuracy']:.4f}",

@@ -27,7 +27,7 @@ from table_of_runs import write_table
 FOLDER = Path(__file__).parents[1] / "docs" / "results"
 UNEQUAL = KEPT.parent / "fruits_of_unequal_classes.zip"
 COLUMNS = ("run", "mean_recall", "by_size", "command")
-FEATURES = f"experiment=original/fruits_features dataset.root={UNEQUAL} features.words.hog.vocabulary.batch=100"
+FEATURES = f"experiment=original/fruits_features dataset.root={UNEQUAL} features.visual_words.hog.vocabulary.batch=100"
 RUNS = (
     ("features", "experiment=original/fruits_features seed=0"),
     ("features, trained on classes of unequal sizes", f"{FEATURES} train.epochs=193"),

@@ -52,7 +52,7 @@ MORE = [
     ("+augment.mix._target_=seedbed.data.policy.TrivialAugment", ("augment.mix: TrivialAugment does not mix images",)),
     ("augment=flip_crop_trivial augment.policy.strength=2", ("TrivialAugment's strength must lie in (0, 1], got 2",)),
     ("experiment=orignal/fashion_mnist_mlp", ("no such option", "original/fashion_mnist_mlp")),
-    ("train.test_views=3", ("train.test_views: expected 1 or 2 or 6", "3")),
+    ("train.tta=3", ("train.tta: expected 1 or 2 or 6", "3")),
     ("train.epochs=null", ("train.epochs: expected a whole number", "None")),
     ("optimizer.lr=fast", ("optimizer.lr: expected a number", "'fast'")),
     ("optimizer.betas=[0.9]", ("optimizer.betas: expected a list of", "[0.9]")),

@@ -77,9 +77,9 @@ def test_a_truncated_jpeg_is_skipped(seedbed, tmp_path, pictures):
 # All is imported before memory is limited to what that took and a little more.
 FRUGAL = """
 import resource, sys
-import seedbed.tasks.train, sklearn.datasets, seedbed.data.tree, seedbed.results.plots
+import seedbed.tasks.train, sklearn.datasets, seedbed.data.image_folder, seedbed.plots.run_plots
 from seedbed.cli import main
-import seedbed.mistakes
+import seedbed.errors
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 600 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -12,7 +12,7 @@ from bad_input import CACHE, left, one_message, refused
 from conftest import Outcome
 from safetensors.torch import load_file
 
-from seedbed.engine.checkpoint import load_best, load_last
+from seedbed.training.checkpoint import load_best, load_last
 
 pytestmark = pytest.mark.slow
 

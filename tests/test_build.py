@@ -10,8 +10,8 @@ import torch
 from test_conf import composed
 
 from seedbed import build, config
+from seedbed.errors import UserError
 from seedbed.models.convnet import ConvNet
-from seedbed.types import UserError
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 10, 20])
@@ -48,8 +48,8 @@ def test_training_images_may_stay_as_they_are_while_others_are_normalised(seedbe
 def test_features_are_not_made_of_images_left_as_they_are(seedbed):
     done = seedbed("dataset=digits", "train=smoke", "model=features_mlp", "+model.normalize_training=false")
     assert done.code == 1 and "model.normalize_training: features are made of pixels as they are" in done.err
-    done = seedbed("dataset=digits", "model=features_mlp", "train.test_views=2")
-    assert done.code == 1 and "train.test_views: features are extracted once" in done.err
+    done = seedbed("dataset=digits", "model=features_mlp", "train.tta=2")
+    assert done.code == 1 and "train.tta: features are extracted once" in done.err
     done = seedbed("dataset=digits", "model=features_mlp", "train.initial_size=8")
     assert done.code == 1 and "train.initial_size: features are extracted once" in done.err
 

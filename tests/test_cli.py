@@ -79,9 +79,9 @@ def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed
     words = ("dataset=digits", "train.epochs=2", "augment=flip")
     plain = seedbed(*words).check()
     one, (first,) = plain.result, plain.folders
-    averaged = seedbed(*words, "train.test_views=6").check()
+    averaged = seedbed(*words, "train.tta=6").check()
     six = averaged.result
-    assert "test_single_view" not in one and six["test_single_view"] == one["test"] != six["test"]
+    assert "test_without_tta" not in one and six["test_without_tta"] == one["test"] != six["test"]
     assert six["val"] == one["val"] and six["best_epoch"] == one["best_epoch"]
     assert "its images as they are" in averaged.out
     with (averaged.folders[-1] / "per_class.csv").open() as file:
@@ -93,7 +93,7 @@ def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed
     assert "identical to the figures" in again.out
     validation = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "split=val").check()
     assert f"{one['val']['accuracy']:.4f}" in validation.out and "recorded" not in validation.out
-    other = seedbed("task=evaluate", f"checkpoint={first}/best.safetensors", "train.test_views=6").check()
+    other = seedbed("task=evaluate", f"checkpoint={first}/best.safetensors", "train.tta=6").check()
     assert f"loss {one['test']['loss']} recorded, {six['test']['loss']} now" in other.out
 
 

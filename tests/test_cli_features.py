@@ -7,13 +7,13 @@ import json
 import pytest
 
 DIGITS = ("dataset=digits", "dataset.image_size=28", "train=smoke")
-COLOUR = ["features.words.hog.descriptor._target_=seedbed.features.descriptors.DenseColour"]
+COLOUR = ["features.visual_words.hog.descriptor._target_=seedbed.features.descriptors.DenseColour"]
 DENSE = (
-    *DIGITS, "model=features_mlp", "features.words.hog.vocabulary.words=16", "features.selection.sizes=[100]",
-    "features.selection.trees=5", "features.words.hog.levels=[3]",
+    *DIGITS, "model=features_mlp", "features.visual_words.hog.vocabulary.words=16", "features.selection.sizes=[100]",
+    "features.selection.trees=5", "features.visual_words.hog.levels=[3]",
 )  # fmt: skip
 # Few images: batches small enough for a vocabulary of 300 words, from which the first forest selects.
-ORIGINAL = (*DIGITS, "model=features_mlp", "features=original", "features.words.hog.vocabulary.batch=5")
+ORIGINAL = (*DIGITS, "model=features_mlp", "features=original", "features.visual_words.hog.vocabulary.batch=5")
 
 
 def only_message(done) -> str:
@@ -35,7 +35,7 @@ def test_a_run_on_features_and_its_evaluation(seedbed, words, features):
     assert "identical to the figures" in again.out + again.err
     assert "extracting" not in again.out + again.err and len(again.folders) == 1
 
-    from seedbed.engine import checkpoint
+    from seedbed.training import checkpoint
 
     weights, facts = checkpoint.load_best(folder / "best.safetensors")
     assert facts["preprocess"] is None and weights["features:kept"].shape == (features,)
@@ -64,7 +64,7 @@ def test_another_optimizer_extracts_nothing_anew(seedbed, tmp_path):
     second = seedbed(*DENSE, "optimizer.lr=0.01", **own).check()
     assert second.result["feature_seconds"] == took > 0, "what they took when they were made"
     assert "extracting features" not in second.out + second.err and len(second.folders) == 2
-    third = seedbed(*DENSE, "features.words.hog.power=1", **own).check()
+    third = seedbed(*DENSE, "features.visual_words.hog.power=1", **own).check()
     assert "extracting features" in third.out + third.err
     assert len([p for p in (tmp_path / "cache" / "features").iterdir() if p.is_dir()]) == 2
 
@@ -105,16 +105,19 @@ def test_a_convnet_takes_no_features(seedbed, tmp_path):
     ("words", "message"),
     [
         (["dataset.image_size=4"], "patch of 6 pixels on images of 4"),
-        ([*COLOUR, "~features.words.hog.descriptor.bins", "~features.words.hog.descriptor.signed"], "need colour"),
+        (
+            [*COLOUR, "~features.visual_words.hog.descriptor.bins", "~features.visual_words.hog.descriptor.signed"],
+            "need colour",
+        ),
         (
             COLOUR,
-            "takes no 'bins' (it takes patch, stride; to leave bins out type ~features.words.hog.descriptor.bins)",
+            "takes no 'bins' (it takes patch, stride; to leave bins out type ~features.visual_words.hog.descriptor.bins)",
         ),
-        (["features.words.hog.descriptor.stride=0"], "stride"),
-        (["features.words.hog.descriptor.patch=7"], "patch"),
-        (["features.words.hog.vocabulary.words=0"], "words"),
-        (["features.words.hog.assignment=sofd"], "features.words.hog.assignment"),
-        (["features.words.hog=3"], "features.words.hog: expected a group"),
+        (["features.visual_words.hog.descriptor.stride=0"], "stride"),
+        (["features.visual_words.hog.descriptor.patch=7"], "patch"),
+        (["features.visual_words.hog.vocabulary.words=0"], "words"),
+        (["features.visual_words.hog.assignment=sofd"], "features.visual_words.hog.assignment"),
+        (["features.visual_words.hog=3"], "features.visual_words.hog: expected a group"),
     ],
 )
 def test_a_mistake_in_the_features_is_one_message(seedbed, words, message):
@@ -142,8 +145,8 @@ def test_a_model_of_pixels_may_call_a_part_of_itself_features(seedbed, tmp_path)
     again = seedbed("task=evaluate", f"checkpoint={best}", "dataset=digits")
     assert "none of seedbed's" in again.err, "named on the command line only"
 
-    from seedbed.engine import checkpoint
     from seedbed.experiment import FEATURES
+    from seedbed.training import checkpoint
 
     weights, _ = checkpoint.load_best(best)
     assert not [name for name in weights if name.startswith(FEATURES)], "task=evaluate would take them for a pipeline's"

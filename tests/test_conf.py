@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from seedbed import config
 from seedbed.annotations import accepts
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 OPTIONS = [
     (folder.name, path.relative_to(folder).with_suffix("").as_posix())

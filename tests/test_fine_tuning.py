@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from test_conf import composed
 
 from seedbed import build, config
-from seedbed.engine import device
+from seedbed.errors import UserError
 from seedbed.models.convnet import ConvNet
+from seedbed.models.fine_tuning import FrozenBatchNorm2d
 from seedbed.models.resnet import ResNet18
-from seedbed.models.stages import StillBatchNorm2d
-from seedbed.types import UserError
+from seedbed.training import device
 
 TUNED = ("model=resnet18", "scheduler=one_cycle", "optimizer.lr=0.08", "optimizer=sgd")
 
@@ -97,7 +97,7 @@ def test_weights_are_read_where_training_begins_only(tmp_path, begins):
     build.prepare_tuning(settings_of(*words), model, None, begins=begins)
     expected = other.state_dict() if begins else own
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
-    assert isinstance(model.bn1, StillBatchNorm2d) and not model.conv1.weight.requires_grad
+    assert isinstance(model.bn1, FrozenBatchNorm2d) and not model.conv1.weight.requires_grad
 
 
 @pytest.mark.parametrize("begins", [True, False])
@@ -107,7 +107,7 @@ def test_gains_are_scaled_where_training_begins_only(begins):
         for norm in group:
             torch.nn.init.constant_(norm.weight, 0.5)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    words = ("model=resnet18", "model.pretrained=cifar10", "model.unit_gains=true")
+    words = ("model=resnet18", "model.pretrained=cifar10", "model.rescale_batchnorm=true")
     build.prepare_tuning(settings_of(*words), model, None, begins=begins)
     after = model.state_dict()
     assert torch.equal(after["fc.weight"], before["fc.weight"]), "a new head's weights are not the backbone's"
@@ -122,8 +122,8 @@ def test_frozen_stages_are_scaled_and_compute_what_they_did():
     plain, scaled = ResNet18((3, 16, 16), 10), ResNet18((3, 16, 16), 10)
     words = ("model=resnet18", "model.pretrained=cifar10", "model.freeze=layer2")
     build.prepare_tuning(settings_of(*words), plain, None, begins=True)
-    build.prepare_tuning(settings_of(*words, "model.unit_gains=true"), scaled, None, begins=True)
-    assert isinstance(scaled.layer2[1].bn2, StillBatchNorm2d) and not scaled.layer2[1].bn2.weight.requires_grad
+    build.prepare_tuning(settings_of(*words, "model.rescale_batchnorm=true"), scaled, None, begins=True)
+    assert isinstance(scaled.layer2[1].bn2, FrozenBatchNorm2d) and not scaled.layer2[1].bn2.weight.requires_grad
     assert not torch.equal(scaled.layer2[1].bn2.weight, plain.layer2[1].bn2.weight)
     x = torch.randn(4, 3, 16, 16)
     torch.testing.assert_close(scaled.eval()(x), plain.eval()(x), rtol=1e-4, atol=1e-4)
@@ -181,7 +181,7 @@ def test_a_run_from_given_weights_and_its_evaluation_without_them(seedbed, given
     again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "device.threads=1").check()
     assert "identical to the figures" in again.out
     # Its weights are some to begin with, head and all, for another run.
-    words = (f"model.pretrained={folder}/best.safetensors", "model.freeze_norms=true", "train.epochs=1")
+    words = (f"model.pretrained={folder}/best.safetensors", "model.freeze_batchnorm=true", "train.epochs=1")
     second = seedbed(*SHORT, *words).check()
     assert f"weights of {folder}/best.safetensors\n" in second.out and "normalised by" not in second.out
     assert_frozen(second.folders[-1], weights)
@@ -201,7 +201,7 @@ def test_weights_of_another_normalisation_are_taken_with_a_warning(seedbed):
 @pytest.mark.slow
 def test_a_frozen_model_is_evaluated_to_the_last_digit(seedbed):
     words = ("dataset=digits", "model=resnet18", "dataset.subset=300", "device.threads=1", "device.precision=float32")
-    tuned = ("model.freeze=layer4", "model.freeze_norms=true", "optimizer.lr=0.01", "train.epochs=1")
+    tuned = ("model.freeze=layer4", "model.freeze_batchnorm=true", "optimizer.lr=0.01", "train.epochs=1")
     (folder,) = seedbed(*words, *tuned).check().folders
     again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "device.threads=1").check()
     assert "identical to the figures" in again.out
@@ -234,7 +234,7 @@ def test_stopped_it_goes_on_without_the_file_to_the_same_weights(seedbed, tmp_pa
 
 @pytest.mark.slow
 def test_killed_before_a_checkpoint_it_begins_anew_from_the_file(seedbed, given):
-    words = (*SHORT, f"model.pretrained={given}", "model.unit_gains=true", "train.epochs=1")
+    words = (*SHORT, f"model.pretrained={given}", "model.rescale_batchnorm=true", "train.epochs=1")
     whole = seedbed(*words).check().folders[-1]
     best = (whole / "best.safetensors").read_bytes()
     for name in ("best.safetensors", "metrics.csv"):
@@ -259,7 +259,7 @@ def door():
         (["model.pretrained=."], ("model.pretrained: . is not there",)),
         (["model.freeze=layer9"], ("model.freeze: expected null or one of stem, layer1", "'layer9'")),
         (["model.freeze=head"], ("model.freeze", "layer4, got 'head'")),
-        (["model.freeze_norms=3"], ("model.freeze_norms: expected true or false",)),
+        (["model.freeze_batchnorm=3"], ("model.freeze_batchnorm: expected true or false",)),
         (["model.lr_decay=0"], ("model.lr_decay: expected a number > 0 and <= 1, got 0",)),
         (["model.lr_decay=1.5"], ("model.lr_decay: expected a number > 0 and <= 1, got 1.5",)),
         (["model.lr_decay=0.5", "~optimizer.lr", "scheduler=none"], ("model.lr_decay: needs optimizer.lr",)),
@@ -267,7 +267,7 @@ def door():
         (["model=mlp", "+model.freeze=stem"], ("model.freeze: MLP has no stages",)),
         (["model=mlp", "+model.lr_decay=0.5"], ("model.lr_decay: MLP has no stages",)),
         (["model=mlp", "+model.pretrained=cifar10"], ("model.pretrained: MLP has no stages",)),
-        (["model=convnet", "+model.unit_gains=true"], ("model.unit_gains: ConvNet does not say",)),
+        (["model=convnet", "+model.rescale_batchnorm=true"], ("model.rescale_batchnorm: ConvNet does not say",)),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_no_folder(door, tmp_path, words, names):

@@ -29,8 +29,8 @@ def test_the_first_losses_agree_with_the_cpus(model):
 
     from seedbed import build, config, randomness
     from seedbed.data.loader import Loader
-    from seedbed.engine.early_stopping import EarlyStopping
-    from seedbed.engine.loop import State, fit
+    from seedbed.training.early_stopping import EarlyStopping
+    from seedbed.training.loop import State, fit
 
     class Doubles(Loader):
         """Float64 batches. In float32 batch norm makes so much of rounding that weights off by 1e-7 give other losses

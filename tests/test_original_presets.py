@@ -10,11 +10,11 @@ from seedbed import build, config
 
 CROP = {"flip": {"p": 0.5}, "rotate": {"degrees": 90.0, "fill": "zeros"}, "crop": {"padding": 4, "size": None}}
 FEATURES = {
-    "features.words.hog.descriptor.threshold": 25,
-    "features.words.hog.descriptor.whole": 64,
-    "features.words.hog.vocabulary.words": 1500,
-    "features.words.hog.vocabulary.words_a_batch": 10,
-    "features.words.hog.vocabulary.batch": 200,
+    "features.visual_words.hog.descriptor.threshold": 25,
+    "features.visual_words.hog.descriptor.whole": 64,
+    "features.visual_words.hog.vocabulary.words": 1500,
+    "features.visual_words.hog.vocabulary.words_a_batch": 10,
+    "features.visual_words.hog.vocabulary.batch": 200,
     "features.scaling": "minmax",
 }
 ADAM = {"optimizer._target_": "torch.optim.Adam", "optimizer.weight_decay": 1e-4}
@@ -63,7 +63,7 @@ def test_the_report_s_settings(preset):
     expected = {
         "train.epochs": epochs, "train.batch_size": batch, "train.patience": stopping, "scheduler.patience": plateau,
         "optimizer.lr": rate, "scheduler._target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
-        "train.label_smoothing": 0.0, "train.test_views": 1, **settings,
+        "train.label_smoothing": 0.0, "train.tta": 1, **settings,
     }  # fmt: skip
     assert {key: select(tree, key) for key in expected} == expected
     without_target = {

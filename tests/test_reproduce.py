@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from seedbed import build, files
-from seedbed.engine import loop
-from seedbed.engine.early_stopping import EarlyStopping
-from seedbed.engine.evaluate import predict
+from seedbed.training import loop
+from seedbed.training.early_stopping import EarlyStopping
+from seedbed.training.evaluate import predict
 
 ROOT = Path(__file__).parents[1]
 
@@ -216,7 +216,7 @@ def test_a_setting_that_changes_nothing_leaves_a_kept_run_the_same(scripts, monk
         strict = kept_runs.digest("dataset=digits")
     assert all(max(counts) == 1 for counts in words.values()), "a word that is in no configuration, or stands for two"
     assert kept_runs.digest("dataset=digits") != strict
-    assert kept_runs.digest("dataset=digits") != kept_runs.digest("dataset=digits train.test_views=6")
+    assert kept_runs.digest("dataset=digits") != kept_runs.digest("dataset=digits train.tta=6")
 
 
 def test_the_ten_of_ours_are_added_up(scripts):

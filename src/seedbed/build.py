@@ -16,12 +16,19 @@ from seedbed import config
 from seedbed.config import Settings
 from seedbed.data import dataset
 from seedbed.data.loader import Preprocess, channel_numbers, pixel_statistics
-from seedbed.engine import device, startup
-from seedbed.models.gains import scale_gains
-from seedbed.models.pretrained import find, load_pretrained, normalization, require_weights
-from seedbed.models.stages import freeze, groups
+from seedbed.errors import UserError
+from seedbed.models.fine_tuning import (
+    find,
+    freeze,
+    groups,
+    load_pretrained,
+    normalization,
+    require_weights,
+    rescale_batchnorm,
+)
 from seedbed.tensors import in_short
-from seedbed.types import ImageData, UserError
+from seedbed.training import device, startup
+from seedbed.types import ImageData
 
 if TYPE_CHECKING:
     from seedbed.features.pipeline import FeaturePipeline
@@ -81,8 +88,8 @@ def make_preprocess(settings: Settings, data: ImageData) -> Preprocess:
                 f"model.{name}: {len(value)} numbers for images of {data.channels} channels; give one number, or "
                 "one for each channel"
             )
-    if settings.train.test_views == 6 and image_size(settings) < 2:
-        raise UserError("train.test_views: images of one pixel cannot be moved by a pixel; give 1 or 2")
+    if settings.train.tta == 6 and image_size(settings) < 2:
+        raise UserError("train.tta: images of one pixel cannot be moved by a pixel; give 1 or 2")
     if min(std) <= 0:
         raise UserError(f"model.std: expected positive numbers, got {list(std)}")
     return Preprocess(image_size(settings), mean, std)
@@ -104,8 +111,8 @@ def make_features(settings: Settings) -> FeaturePipeline | None:
         raise UserError("augment: features are extracted once, from images as they are; use augment=none")
     if not settings.model.normalize_training:
         raise UserError("model.normalize_training: features are made of pixels as they are; leave it true")
-    if settings.train.test_views > 1:
-        raise UserError("train.test_views: features are extracted once, from images as they are; leave it 1")
+    if settings.train.tta > 1:
+        raise UserError("train.tta: features are extracted once, from images as they are; leave it 1")
     if settings.train.initial_size:
         raise UserError("train.initial_size: features are extracted once, from images of one size; leave it null")
     # OpenCV and scikit-learn: half a second that other runs are spared.
@@ -180,9 +187,9 @@ def prepare_tuning(settings: Settings, model: nn.Module, preprocess: Preprocess 
                 "keep them give model.mean, model.std",
                 own.pretrained, *(", ".join(f"{v:.4g}" for v in values) for values in (*theirs, *ours)),
             )  # fmt: skip
-    if begins and own.unit_gains:
-        scale_gains(model, new=[model.get_submodule(key.rpartition(".")[0]) for key in fresh])
-    freeze(model, own.freeze, own.freeze_norms)
+    if begins and own.rescale_batchnorm:
+        rescale_batchnorm(model, new=[model.get_submodule(key.rpartition(".")[0]) for key in fresh])
+    freeze(model, own.freeze, own.freeze_batchnorm)
 
 
 def rehearse(settings: Settings, typed: Sequence[str] = ()) -> None:

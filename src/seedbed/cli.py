@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedbed import __version__
-from seedbed.mistakes import explain, options_of
+from seedbed.errors import UserError, explain, options_of
 from seedbed.sweep import Plan, Sweep, plan
-from seedbed.types import RunResult, UserError
+from seedbed.types import RunResult
 
 if TYPE_CHECKING:
     from seedbed.request import Request

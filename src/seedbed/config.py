@@ -7,16 +7,15 @@ have, and that configurations of earlier runs lack.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 from seedbed.annotations import accepts, describe, holds_objects, is_object
-from seedbed.types import UserError
+from seedbed.errors import UserError, nearest
 
 
 def at_least(low: float, **default: Any) -> Any:
@@ -53,7 +52,7 @@ class ModelSettings:
 
     `normalize_training` is false in one reading of the report alone: validation and test images are normalised,
     training images are not (section 3). The keys of fine-tuning, from `pretrained` on, are for models with stages;
-    `unit_gains` is for those with scales.
+    `rescale_batchnorm` is for those with scales.
     """
 
     image_size: int = at_least(1)
@@ -61,9 +60,9 @@ class ModelSettings:
     std: float | list[float] | None
     normalize_training: bool = True
     pretrained: str | None = None
-    unit_gains: bool = False
+    rescale_batchnorm: bool = False
     freeze: str | None = None
-    freeze_norms: bool = False
+    freeze_batchnorm: bool = False
     lr_decay: float = field(default=1.0, metadata={"valid": lambda v: 0 < v <= 1, "range": "> 0 and <= 1"})
 
 
@@ -86,7 +85,7 @@ class TrainSettings:
     label_smoothing: float = between(0, 1)
     grad_clip: float | None = above(0)
     keep_last: bool
-    test_views: Literal[1, 2, 6] = 1
+    tta: Literal[1, 2, 6] = 1
     initial_size: int | None = at_least(1, default=None)
     initial_fraction: float = between(0, 1, default=0.5)
 
@@ -278,9 +277,3 @@ def parameters_of(target: Callable) -> tuple[dict[str, tuple[Any, bool]], bool]:
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             named[name] = (hints.get(name, Any), parameter.default is parameter.empty)
     return named, any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing where nothing is near."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else ""

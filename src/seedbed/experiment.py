@@ -23,17 +23,18 @@ from seedbed.config import OF_TASKS, Settings, TrainSettings
 from seedbed.data.augment import Chain
 from seedbed.data.dataset import warn_of_missing
 from seedbed.data.loader import Batch, Loader
-from seedbed.engine import checkpoint, device
-from seedbed.engine.early_stopping import EarlyStopping
-from seedbed.engine.evaluate import Tested, test
-from seedbed.engine.interrupt import StopRequest
-from seedbed.engine.loop import NonFiniteLoss, State, fit
+from seedbed.errors import UserError
 from seedbed.request import PLACES, Request
-from seedbed.results import report
-from seedbed.results.environment import environment
-from seedbed.results.record import Record, class_counts, make_folder, slug
+from seedbed.runs import text_tables as report
+from seedbed.runs.environment import environment
+from seedbed.runs.run_folder import RunFolder, class_counts, make_folder, slug
 from seedbed.tensors import in_short
-from seedbed.types import ImageData, RunResult, UserError
+from seedbed.training import checkpoint, device
+from seedbed.training.early_stopping import EarlyStopping
+from seedbed.training.evaluate import Evaluation, test
+from seedbed.training.interrupt import StopRequest
+from seedbed.training.loop import NonFiniteLoss, State, fit
+from seedbed.types import ImageData, RunResult
 
 if TYPE_CHECKING:
     from seedbed.features.pipeline import FeaturePipeline
@@ -44,7 +45,7 @@ FEW_STEPS, SMALL_BATCH = 10, 16
 FEATURES = "features:"  # before the names of a feature pipeline's arrays in best.safetensors
 
 
-def train(request: Request, resumed: Record | None = None) -> RunResult:
+def train(request: Request, resumed: RunFolder | None = None) -> RunResult:
     """Train, test the best epoch, and leave a run folder.
 
     Args:
@@ -69,7 +70,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
     learned: dict[str, torch.Tensor] = {}
     if pipeline:
         build.require_vectors(settings)
-        from seedbed.features.cached import extract
+        from seedbed.features.cache import extract
 
         data = extract(pipeline, images, settings.features_node, settings.root.cache_root)
         preprocess = taught = None
@@ -111,7 +112,7 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
             if state.improved:
                 checkpoint.save_best(record.folder / "best.safetensors", {**state.best, **learned}, facts)
 
-    with resumed or Record(_new_folder(request, settings)) as record:
+    with resumed or RunFolder(_new_folder(request, settings)) as record:
         try:
             with StopRequest() as stop:  # from the folder on: a stop while it is described is heeded after a step
                 seen = train_loader if preprocess else loader(
@@ -143,10 +144,10 @@ def train(request: Request, resumed: Record | None = None) -> RunResult:
             model.load_state_dict(state.best)
             tested = test(
                 model, loader(data.test, batch_size=own.eval_batch_size), loss, on.autocast, len(data.classes),
-                own.test_views,
+                own.tta,
             )  # fmt: skip
             if preprocess and hasattr(model, "stages"):
-                from seedbed.results.grad_cam_plot import choose, draw_evidence
+                from seedbed.plots.evidence import choose, draw_evidence
 
                 labels, predictions = tested.labels, tested.predictions
                 rows = choose(labels, predictions)
@@ -207,10 +208,10 @@ def _new_folder(request: Request, settings: Settings) -> Path:
 
 
 def _describe(
-    record: Record, request: Request, on: device.Device, data: ImageData, loader: Loader, resumed: bool
+    record: RunFolder, request: Request, on: device.Device, data: ImageData, loader: Loader, resumed: bool
 ) -> None:
     """What can be said before training: configuration, environment, skipped images, samples."""
-    from seedbed.results import plots
+    from seedbed.plots import run_plots as plots
 
     record.write_json("result.json", {"status": "running"})
     record.write_json("overrides.json", {
@@ -231,9 +232,9 @@ def _describe(
     plots.draw_samples(images, names, class_counts(data), title, record.folder / "samples.png")
 
 
-def _describe_features(record: Record, request: Request, images: ImageData, pipeline: FeaturePipeline) -> None:
+def _describe_features(record: RunFolder, request: Request, images: ImageData, pipeline: FeaturePipeline) -> None:
     """Key points, words and importances as pictures; how many images had no key point."""
-    from seedbed.results import feature_plots
+    from seedbed.plots import features as feature_plots
 
     ends = np.cumsum([len(split) for split in images.splits.values()])
     found = dict(zip(images.splits, np.split(pipeline.found_, ends[:-1]), strict=True))
@@ -263,14 +264,14 @@ def _log_epoch(state: State, epochs: int) -> None:
     )  # fmt: skip
 
 
-def _interrupted(record: Record, number: int, state: State) -> RunResult:
+def _interrupted(record: RunFolder, number: int, state: State) -> RunResult:
     where = f"after epoch {state.epoch}" if state.step == 0 else f"in epoch {state.epoch + 1}, step {state.step}"
     record.write_json("result.json", {"status": "interrupted", "signal": number, "epochs": state.epoch})
     log.info("stopped %s; go on with: python -m run resume=%s", where, record.folder)
     return RunResult("interrupted", str(record.folder), {}, signal=number)
 
 
-def _spoilt(record: Record, state: State, error: NonFiniteLoss) -> UserError:
+def _spoilt(record: RunFolder, state: State, error: NonFiniteLoss) -> UserError:
     kept = f"the state after epoch {state.epoch} is kept" if state.epoch else "no epoch was finished"
     message = f"{error}; {kept} in {record.folder}. Try a lower optimizer.lr, or train.grad_clip=1"
     record.write_json("result.json", {"status": "failed", "error": message, "epochs": state.epoch})
@@ -278,17 +279,17 @@ def _spoilt(record: Record, state: State, error: NonFiniteLoss) -> UserError:
 
 
 def _finish(
-    record: Record, request: Request, state: State, data: ImageData, tested: Tested, own: TrainSettings,
+    record: RunFolder, request: Request, state: State, data: ImageData, tested: Evaluation, own: TrainSettings,
     pipeline: FeaturePipeline | None,
 ) -> RunResult:  # fmt: skip
     """Write the result, the tables and the pictures; drop `last.pt`."""
-    from seedbed.results import plots
+    from seedbed.plots import run_plots as plots
 
     best = state.history[state.stopping.best_epoch - 1]
     result = {
         "status": "finished",
         "title": request.title,
-        **tested.figures,
+        **tested.summary,
         "val": {key.removeprefix("val_"): value for key, value in best.items() if key.startswith("val_")},
         "best_epoch": state.stopping.best_epoch,
         "epochs": state.epoch,

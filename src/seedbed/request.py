@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from seedbed.config import OF_TASKS
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 PLACES = ("data_root", "output_root", "cache_root")
 

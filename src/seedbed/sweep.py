@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedbed.types import RunResult, UserError
+from seedbed.errors import UserError
+from seedbed.types import RunResult
 
 if TYPE_CHECKING:
     from seedbed.request import Request
@@ -129,7 +130,7 @@ class Sweep:
         self.results.append(RunResult("failed", "", {}, message))
 
     def _note_failure(self, number: int, request: Request, message: str, there: set[Path]) -> None:
-        from seedbed.results.record import note_failure
+        from seedbed.runs.run_folder import note_failure
 
         try:
             note_failure(self.folder, number, request.overrides, request.swept, message, there)
@@ -138,7 +139,7 @@ class Sweep:
 
     def close(self) -> None:
         """Write the leaderboard, and say what did not begin."""
-        from seedbed.results.report import leaderboard
+        from seedbed.runs.text_tables import leaderboard
 
         ranking = leaderboard(self.folder)
         failed = sum(result.status == "failed" for result in self.results)

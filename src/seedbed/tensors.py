@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 
 def load_tensors(path: Path, complaint: str) -> Any:

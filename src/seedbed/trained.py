@@ -19,22 +19,23 @@ from torch import nn
 from seedbed import build, config
 from seedbed.config import Settings
 from seedbed.data.loader import Loader, Preprocess
-from seedbed.engine import checkpoint, device
-from seedbed.engine.device import Device
+from seedbed.errors import UserError
 from seedbed.experiment import FEATURES
 from seedbed.request import Request, with_typed
 from seedbed.tensors import in_short
-from seedbed.types import Split, UserError
+from seedbed.training import checkpoint, device
+from seedbed.training.device import Device
+from seedbed.types import Split
 
 log = logging.getLogger(__name__)
 
 # What decides which code runs and which places are read or written: never taken from a file.
 OWN_TO_THE_INSTALLATION = ("augment", "optimizer", "scheduler")
 KEYS_OF_THE_FILE = (
-    "model.mean", "model.std", "model.normalize_training", "model.pretrained", "model.unit_gains", "model.freeze",
-    "model.freeze_norms", "model.lr_decay", "dataset.image_size",
+    "model.mean", "model.std", "model.normalize_training", "model.pretrained", "model.rescale_batchnorm",
+    "model.freeze", "model.freeze_batchnorm", "model.lr_decay", "dataset.image_size",
 )  # fmt: skip
-KEYS_OF_USE = ("train.eval_batch_size", "train.test_views", "dataset.on_bad_image")
+KEYS_OF_USE = ("train.eval_batch_size", "train.tta", "dataset.on_bad_image")
 ELSEWHERE = {"dataset", "dataset.root"}  # keys that lead to other images
 SCALARS = [spec.name for spec in dataclasses.fields(config.DatasetSettings)]
 SIZES, DRAW = ("image_size", "stored_size"), ("val_fraction", "test_fraction", "split_seed")

@@ -1,4 +1,4 @@
-"""What travels between the rooms: plain dataclasses, and the one error that is the user's own."""
+"""What travels between the modules: plain dataclasses."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-
-class UserError(Exception):
-    """Something the user can put right: shown as one message without a traceback, exit code 1."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +71,13 @@ class RunResult:
     Attributes:
         status: finished, failed or interrupted.
         folder: the run folder, "" where there is none.
-        figures: what result.json holds, of a finished run.
+        metrics: what result.json holds, of a finished run.
         error: of a failed one.
         signal: number of the signal that interrupted it.
     """
 
     status: str
     folder: str
-    figures: dict
+    metrics: dict
     error: str | None = None
     signal: int | None = None

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
-from seedbed.data.augment import Chain, Erase, HorizontalFlip, PaddedCrop, Places, ResizedCrop, Rotation, Step
+from seedbed.data.augment import Chain, Coordinates, Erase, HorizontalFlip, PaddedCrop, ResizedCrop, Rotation, Step
 from seedbed.data.loader import Loader, Preprocess
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 images = st.builds(
     lambda seed, n, c, s: torch.from_numpy(
@@ -241,7 +241,7 @@ def test_a_step_of_ones_own_needs_the_two_methods_that_the_guide_shows():
             return {"flip": rng.random(n) < 1}
 
         def pull(self, places, size, parameters):
-            return Places(torch.where(parameters["flip"], size - 1 - places.y, places.y), places.x, places.inside)
+            return Coordinates(torch.where(parameters["flip"], size - 1 - places.y, places.y), places.x, places.inside)
 
     chain = Chain({"flip": VerticalFlip()})
     images = torch.arange(2 * 16, dtype=torch.uint8).reshape(2, 1, 4, 4)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from seedbed.data import dataset
 from seedbed.data.fruits import Fruits, arcs, series_and_frame
-from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
-from seedbed.types import UserError
+from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
+from seedbed.errors import UserError
 
 OPTIONS = {"val_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0, "subset": None, "on_bad_image": "fail"}
 

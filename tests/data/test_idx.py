@@ -13,7 +13,7 @@ import pytest
 from conftest import fashion_mnist_folder
 
 from seedbed.data.idx import Idx, parse_idx
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seedbed.data.augment import Chain, HorizontalFlip
 from seedbed.data.loader import Loader, Preprocess, hard_labels
 from seedbed.data.mix import CutMix, shared_labels
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 CLASSES = 4
 

@@ -17,7 +17,7 @@ from seedbed.data.augment import Chain, HorizontalFlip
 from seedbed.data.loader import Loader, Preprocess
 from seedbed.data.mix import CutMix
 from seedbed.data.policy import TrivialAugment
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 BILINEAR = InterpolationMode.BILINEAR
 # What each operation is, in torchvision's words; `m` is the level.

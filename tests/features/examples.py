@@ -14,8 +14,8 @@ from seedbed.features.descriptors import DenseColour, DenseHog
 from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.selection import ForestSelection
+from seedbed.features.visual_words import BagOfVisualWords
 from seedbed.features.vocabulary import IncrementalKMeans, SampledKMeans
-from seedbed.features.words import BagOfWords
 from seedbed.types import ImageData
 
 
@@ -30,12 +30,18 @@ def pictures(n: int = 30, channels: int = 1, size: int = 16, seed: int = 0) -> t
     return images.astype(np.uint8), labels
 
 
-def bag(descriptor: Any = None, vocabulary: Any = None, **arguments: Any) -> BagOfWords:
-    return BagOfWords(descriptor or DenseHog(patch=6, stride=3), vocabulary or SampledKMeans(words=8), **arguments)
+def bag(descriptor: Any = None, vocabulary: Any = None, **arguments: Any) -> BagOfVisualWords:
+    return BagOfVisualWords(
+        descriptor or DenseHog(patch=6, stride=3), vocabulary or SampledKMeans(words=8), **arguments
+    )
 
 
 def small_pipeline(**arguments: Any) -> FeaturePipeline:
-    given = {"words": {"hog": bag(levels=(2,))}, "selection": ForestSelection(sizes=(12, 6), trees=5), **arguments}
+    given = {
+        "visual_words": {"hog": bag(levels=(2,))},
+        "selection": ForestSelection(sizes=(12, 6), trees=5),
+        **arguments,
+    }
     return FeaturePipeline(**given)
 
 
@@ -50,11 +56,11 @@ def data_set(images: np.ndarray, labels: np.ndarray, train: int = 20, val: int =
 KINDS = {
     "dense": lambda: small_pipeline(),
     "everything": lambda: small_pipeline(
-        words={"hog": bag(levels=(1, 2)), "colour": bag(DenseColour(6, 5), assignment="hard", norm="l1")},
+        visual_words={"hog": bag(levels=(1, 2)), "colour": bag(DenseColour(6, 5), assignment="hard", norm="l1")},
         selection=None, scaling="minmax",
     ),
     "original": lambda: small_pipeline(
-        words={
+        visual_words={
             "hog": bag(
                 OrbHog(threshold=5, patch=8), IncrementalKMeans(20, 5, 4), assignment="hard", power=1, norm="l1",
                 images=None, sample=None,

@@ -12,11 +12,11 @@ from examples import bag, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seedbed.errors import UserError
 from seedbed.features import descriptors
 from seedbed.features.descriptors import DenseColour, DenseHog, hog
 from seedbed.features.orb import OrbBytes, OrbHog
 from seedbed.features.vocabulary import SampledKMeans
-from seedbed.types import UserError
 
 
 def blank(n: int = 1, channels: int = 1, size: int = 16, value: int = 0) -> np.ndarray:

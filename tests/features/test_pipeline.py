@@ -15,14 +15,15 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from seedbed.features import descriptors, words
+from seedbed.errors import UserError
+from seedbed.features import descriptors
+from seedbed.features import visual_words as words
 from seedbed.features.descriptors import DenseColour, DenseHog
 from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline, mean_and_deviation
 from seedbed.features.selection import ForestSelection
+from seedbed.features.visual_words import BagOfVisualWords
 from seedbed.features.vocabulary import IncrementalKMeans, SampledKMeans
-from seedbed.features.words import BagOfWords
-from seedbed.types import UserError
 
 
 @pytest.fixture(params=KINDS)
@@ -120,7 +121,7 @@ images = np.repeat(np.kron(load_digits().images[:600] * 15.9, np.ones((2, 2))).a
 for kind in ("dense", "original"):
     pipeline = KINDS[kind]().set_params(selection__sizes=(12,))
     if kind == "original":  # batches large enough for scikit-learn to share them out
-        pipeline.words["hog"].vocabulary.set_params(words=40, words_a_batch=10, batch=200)
+        pipeline.visual_words["hog"].vocabulary.set_params(words=40, words_a_batch=10, batch=200)
     out = pipeline.fit_transform(images, load_digits().target[:600])
     for name, array in {"out": out, **pipeline.arrays()}.items():
         print(kind, name, hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:8])
@@ -149,9 +150,9 @@ def test_one_core_and_two_give_the_same_numbers():
 
 def test_fewer_images_than_words():
     images, labels = pictures(3)
-    pipeline = small_pipeline(words={"hog": bag(vocabulary=SampledKMeans(words=1000))}, selection=None)
+    pipeline = small_pipeline(visual_words={"hog": bag(vocabulary=SampledKMeans(words=1000))}, selection=None)
     assert np.isfinite(pipeline.fit_transform(images, labels)).all()
-    own = small_pipeline(words={"hog": bag(OrbHog(5, 8), IncrementalKMeans(1000, 500, 2))}, selection=None)
+    own = small_pipeline(visual_words={"hog": bag(OrbHog(5, 8), IncrementalKMeans(1000, 500, 2))}, selection=None)
     assert np.isfinite(own.fit_transform(images, labels)).all()
 
 
@@ -177,14 +178,14 @@ def test_a_single_image_is_transformed_as_among_others(pipeline):
 
 def test_no_key_points_anywhere():
     images, labels = pictures()
-    pipeline = small_pipeline(words={"hog": bag(OrbHog(threshold=255, patch=8))}, selection=None)
+    pipeline = small_pipeline(visual_words={"hog": bag(OrbHog(threshold=255, patch=8))}, selection=None)
     out = pipeline.fit_transform(images, labels)
     assert np.isfinite(out).all() and not pipeline.bags_["hog"].descriptor.describe(images).found.any()
 
 
 def test_a_single_word_softly_assigned():
     images, labels = pictures()
-    out = small_pipeline(words={"hog": bag(vocabulary=SampledKMeans(words=1))}, selection=None).fit_transform(
+    out = small_pipeline(visual_words={"hog": bag(vocabulary=SampledKMeans(words=1))}, selection=None).fit_transform(
         images, labels
     )
     assert np.isfinite(out).all() and out.shape == (30, 1)
@@ -193,22 +194,22 @@ def test_a_single_word_softly_assigned():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"words": {"colour": bag(DenseColour(6, 4))}}, "need colour images"),
-        ({"words": {"hog": bag(DenseHog(patch=20))}}, "patch of 20 pixels on images of 16"),
-        ({"words": {}}, "at least one bag"),
-        ({"words": {"hog": bag(levels=())}}, "levels"),
-        ({"words": {"hog": bag(levels=(2, 0))}}, "levels"),
-        ({"words": {"hog": bag(power=0)}}, "power"),
-        ({"words": {"hog": bag(DenseHog(6, stride=0))}}, "stride"),
-        ({"words": {"hog": bag(DenseHog(6, stride=-2))}}, "stride"),
-        ({"words": {"hog": bag(OrbHog(size=0, patch=8))}}, "size|patch"),
-        ({"words": {"hog": bag(OrbHog(key_points=-1, patch=8))}}, "key_points"),
-        ({"words": {"hog": bag(vocabulary=SampledKMeans(words=0))}}, "words"),
-        ({"words": {"hog": bag(vocabulary=IncrementalKMeans(words=0))}}, "words"),
-        ({"words": {"hog": bag(vocabulary=IncrementalKMeans(words_a_batch=0))}}, "words_a_batch"),
-        ({"words": {"hog": bag(vocabulary=IncrementalKMeans(batch=0))}}, "batch"),
-        ({"words": {"hog": bag(images=0)}}, "images"),
-        ({"words": {"hog": bag(sample=0)}}, "sample"),
+        ({"visual_words": {"colour": bag(DenseColour(6, 4))}}, "need colour images"),
+        ({"visual_words": {"hog": bag(DenseHog(patch=20))}}, "patch of 20 pixels on images of 16"),
+        ({"visual_words": {}}, "at least one bag"),
+        ({"visual_words": {"hog": bag(levels=())}}, "levels"),
+        ({"visual_words": {"hog": bag(levels=(2, 0))}}, "levels"),
+        ({"visual_words": {"hog": bag(power=0)}}, "power"),
+        ({"visual_words": {"hog": bag(DenseHog(6, stride=0))}}, "stride"),
+        ({"visual_words": {"hog": bag(DenseHog(6, stride=-2))}}, "stride"),
+        ({"visual_words": {"hog": bag(OrbHog(size=0, patch=8))}}, "size|patch"),
+        ({"visual_words": {"hog": bag(OrbHog(key_points=-1, patch=8))}}, "key_points"),
+        ({"visual_words": {"hog": bag(vocabulary=SampledKMeans(words=0))}}, "words"),
+        ({"visual_words": {"hog": bag(vocabulary=IncrementalKMeans(words=0))}}, "words"),
+        ({"visual_words": {"hog": bag(vocabulary=IncrementalKMeans(words_a_batch=0))}}, "words_a_batch"),
+        ({"visual_words": {"hog": bag(vocabulary=IncrementalKMeans(batch=0))}}, "batch"),
+        ({"visual_words": {"hog": bag(images=0)}}, "images"),
+        ({"visual_words": {"hog": bag(sample=0)}}, "sample"),
         ({"selection": ForestSelection(sizes=(2,), trees=0)}, "trees"),
         ({"selection": ForestSelection(sizes=(2,), samples=0)}, "samples"),
     ],
@@ -251,10 +252,10 @@ def test_fitting_leaves_the_arguments_alone():
     before = repr(pipeline)
     pipeline.fit(images, labels)
     assert repr(pipeline) == before
-    parts = (*pipeline.words.values(), pipeline.selection, pipeline.words["hog"].vocabulary)
+    parts = (*pipeline.visual_words.values(), pipeline.selection, pipeline.visual_words["hog"].vocabulary)
     assert not [name for part in parts for name in vars(part) if name.endswith("_")]
     copy = clone(pipeline)
-    assert not hasattr(copy, "kept_") and not hasattr(copy.words["hog"], "words_")
+    assert not hasattr(copy, "kept_") and not hasattr(copy.visual_words["hog"], "words_")
     assert np.array_equal(copy.fit_transform(images, labels), pipeline.transform(images))
 
 
@@ -283,7 +284,7 @@ def test_words_are_learned_from_as_many_images_and_descriptors_as_asked_for(monk
 
 def test_transforming_learns_nothing():
     images, _ = pictures()
-    own = BagOfWords(DenseHog(6, 3), SampledKMeans(8)).fit(images)
+    own = BagOfVisualWords(DenseHog(6, 3), SampledKMeans(8)).fit(images)
     names = set(vars(own))
     own.transform(images)
     assert set(vars(own)) == names

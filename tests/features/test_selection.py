@@ -7,8 +7,8 @@ import pytest
 from examples import scikit_learns_checks
 from sklearn.base import clone
 
+from seedbed.errors import UserError
 from seedbed.features.selection import ForestSelection
-from seedbed.types import UserError
 
 
 @scikit_learns_checks(ForestSelection(sizes=(1,), trees=5))

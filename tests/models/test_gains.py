@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from seedbed.errors import UserError
 from seedbed.models.convnet import ConvNet
-from seedbed.models.gains import scale_gains
-from seedbed.models.pretrained import load_pretrained
+from seedbed.models.fine_tuning import load_pretrained, rescale_batchnorm
 from seedbed.models.resnet import ResNet18
-from seedbed.types import UserError
 
 
 def shipped(classes: int = 10) -> ResNet18:
@@ -33,7 +32,7 @@ def test_the_outputs_stay_by_the_statistics_of_the_backbone():
     model = shipped().eval()
     before = model(images())
     small = torch.cat([norm.weight for norm in norms(model)]).abs().mean()
-    scale_gains(model)
+    rescale_batchnorm(model)
     torch.testing.assert_close(model(images()), before, rtol=1e-9, atol=1e-9)
     assert small < 0.2, "the shipped backbone's are small, or this test shows little"
 
@@ -42,7 +41,7 @@ def test_the_outputs_stay_by_the_statistics_of_the_batch():
     plain, scaled = shipped().train(), shipped().train()
     nn.init.constant_(scaled.layer2[1].bn1.weight, -0.3)
     nn.init.constant_(plain.layer2[1].bn1.weight, -0.3)
-    scale_gains(scaled)
+    rescale_batchnorm(scaled)
     torch.testing.assert_close(scaled(images()), plain(images()), rtol=1e-9, atol=1e-9)
     assert scaled.layer2[1].bn1.weight.mean().item() == pytest.approx(-1)
     for one, other in zip(norms(plain), norms(scaled), strict=True):
@@ -52,7 +51,7 @@ def test_the_outputs_stay_by_the_statistics_of_the_batch():
 
 def test_every_norm_is_in_one_group_whose_gains_are_one_in_the_mean():
     model = shipped()
-    scale_gains(model)
+    rescale_batchnorm(model)
     held = [norm for group, _ in model.scales() for norm in group]
     assert len(held) == 20 and {id(norm) for norm in held} == {id(norm) for norm in norms(model)}
     for group, _ in model.scales():
@@ -71,7 +70,7 @@ def test_a_new_head_keeps_its_weights_and_sees_larger_features():
     head, seen = model.fc.weight.clone(), []
     model.fc.register_forward_hook(lambda _, given, __: seen.append(given[0]))
     model(images())
-    scale_gains(model, new=[model.fc])
+    rescale_batchnorm(model, new=[model.fc])
     model(images())
     assert torch.equal(model.fc.weight, head)
     ratio = seen[1].norm() / seen[0].norm()
@@ -82,7 +81,7 @@ def test_a_new_head_keeps_its_weights_and_sees_larger_features():
 def test_gradients_follow_the_weights():
     """Those that are multiplied by a number have their gradient divided by it: so steps of SGD change as it says."""
     plain, scaled = shipped().train(), shipped().train()
-    scale_gains(scaled)
+    rescale_batchnorm(scaled)
     for model in (plain, scaled):
         nn.functional.cross_entropy(model(images()), torch.arange(8)).backward()
     before, after = dict(plain.named_parameters()), dict(scaled.named_parameters())
@@ -95,18 +94,18 @@ def test_gradients_follow_the_weights():
 def test_a_new_model_is_as_it_was():
     model = ResNet18((3, 32, 32), 10)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    scale_gains(model)
+    rescale_batchnorm(model)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_gains_of_nothing_stay():
     model = ResNet18((3, 8, 8), 10)
     nn.init.zeros_(model.layer1[0].bn1.weight)
-    scale_gains(model)
+    rescale_batchnorm(model)
     assert not model.layer1[0].bn1.weight.any()
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
 
 def test_a_model_that_does_not_say_how():
-    with pytest.raises(UserError, match=r"^model\.unit_gains: ConvNet does not say which"):
-        scale_gains(ConvNet((3, 16, 16), 4, base_depth=4, expansion=2))
+    with pytest.raises(UserError, match=r"^model\.rescale_batchnorm: ConvNet does not say which"):
+        rescale_batchnorm(ConvNet((3, 16, 16), 4, base_depth=4, expansion=2))

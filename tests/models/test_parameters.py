@@ -7,10 +7,10 @@ import torch
 import torchvision
 from torchvision.models.resnet import ResNet
 
+from seedbed.errors import UserError
 from seedbed.models.convnet import ConvNet
 from seedbed.models.mlp import MLP
 from seedbed.models.resnet import ResNet18
-from seedbed.types import UserError
 
 
 def count(model: torch.nn.Module) -> int:

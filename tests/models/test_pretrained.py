@@ -13,13 +13,13 @@ import torchvision
 from safetensors.torch import save_file
 from test_bad_input_checkpoint import Code
 
-from seedbed.engine.checkpoint import save_best
-from seedbed.models import pretrained
+from seedbed.errors import UserError
+from seedbed.models import fine_tuning as pretrained
 from seedbed.models.convnet import ConvNet
+from seedbed.models.fine_tuning import load_pretrained
 from seedbed.models.mlp import MLP
-from seedbed.models.pretrained import load_pretrained
 from seedbed.models.resnet import ResNet18
-from seedbed.types import UserError
+from seedbed.training.checkpoint import save_best
 
 NEW_ZIP = "_use_new_zipfile_serialization"
 

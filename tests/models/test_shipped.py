@@ -9,7 +9,7 @@ import torch
 from conftest import data_file
 from safetensors.torch import load_file
 
-from seedbed.models.pretrained import SHIPPED, load_pretrained
+from seedbed.models.fine_tuning import SHIPPED, load_pretrained
 from seedbed.models.resnet import ResNet18
 
 CARDS = sorted(SHIPPED.glob("*.md"))
@@ -36,10 +36,10 @@ def test_it_fits_and_leaves_the_head_where_the_classes_are_as_many():
 @pytest.mark.slow
 def test_it_knows_cifar10(seedbed):
     data_file("cifar-10.zip")
-    still = ("optimizer.lr=0", "model.freeze_norms=true", "model.freeze=layer4")
+    still = ("optimizer.lr=0", "model.freeze_batchnorm=true", "model.freeze=layer4")
     done = seedbed("experiment=pretrain/cifar10_resnet18_48px", "model.pretrained=cifar10", "train=smoke",
                    "dataset.subset=1000", "train.epochs=1", *still).check()  # fmt: skip
     promised = float(re.search(r"this file \| test accuracy ([\d.]+)", CARDS[0].read_text())[1])
-    assert abs(done.result["test_single_view"]["accuracy"] - promised) < 0.04, (
+    assert abs(done.result["test_without_tta"]["accuracy"] - promised) < 0.04, (
         "four standard deviations of 1,000 images"
     )

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from seedbed.errors import UserError
 from seedbed.models.convnet import ConvNet
+from seedbed.models.fine_tuning import FrozenBatchNorm2d, freeze, groups
 from seedbed.models.mlp import MLP
 from seedbed.models.resnet import ResNet18
-from seedbed.models.stages import StillBatchNorm2d, freeze, groups
-from seedbed.types import UserError
 
 
 def resnet() -> ResNet18:
@@ -76,7 +76,7 @@ def test_frozen_stages_stay_and_all_others_learn(make, upto):
 def test_nothing_is_frozen_where_nothing_is_asked_for(make):
     model = make()
     freeze(model, None, False)
-    assert not any(isinstance(module, StillBatchNorm2d) for module in model.modules())
+    assert not any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())
     assert changed(*trained(model)) == set(model.state_dict())
 
 
@@ -111,7 +111,7 @@ def test_an_unknown_stage_is_told_those_that_exist(upto):
     assert message.startswith("model.freeze: ") and repr(upto) in message
     assert "stem, layer1, layer2, layer3, layer4, got" in message
     assert all(parameter.requires_grad for parameter in model.parameters())
-    assert not any(isinstance(module, StillBatchNorm2d) for module in model.modules())
+    assert not any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())
 
 
 def test_a_model_without_stages_cannot_be_frozen():
@@ -120,7 +120,7 @@ def test_a_model_without_stages_cannot_be_frozen():
 
 
 def test_norms_of_one_dimension_cannot_be_frozen():
-    with pytest.raises(UserError, match=r"^model\.freeze_norms: MLP has no stages"):
+    with pytest.raises(UserError, match=r"^model\.freeze_batchnorm: MLP has no stages"):
         freeze(MLP((1, 4, 4), 3, [5]), None, True)
 
 
@@ -128,8 +128,8 @@ def test_norms_of_one_dimension_cannot_be_frozen():
 def test_no_call_puts_a_still_norm_into_training(upto, norms):
     model = resnet()
     freeze(model, upto, norms)
-    still = [module for module in model.modules() if isinstance(module, StillBatchNorm2d)]
-    others = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and not isinstance(m, StillBatchNorm2d)]
+    still = [module for module in model.modules() if isinstance(module, FrozenBatchNorm2d)]
+    others = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and not isinstance(m, FrozenBatchNorm2d)]
     assert len(still) + len(others) == 20 and len(still) == {"layer2": 10, None: 20, "layer3": 20}[upto]
     for mode in (True, False, True):
         model.train(mode)
@@ -164,7 +164,7 @@ def test_a_state_dict_goes_from_frozen_to_free_and_back(make, norms):
 
 
 def test_a_still_norm_is_a_norm_in_evaluation():
-    usual, still = nn.BatchNorm2d(6, eps=1e-3), StillBatchNorm2d(6, eps=1e-3)
+    usual, still = nn.BatchNorm2d(6, eps=1e-3), FrozenBatchNorm2d(6, eps=1e-3)
     usual.running_mean.normal_()
     usual.running_var.uniform_(0.5, 2)
     usual.weight.data.normal_()
@@ -182,7 +182,7 @@ def test_a_frozen_norm_keeps_its_settings():
     old.eps, old.momentum = 0.5, 0.9
     freeze(model, "stem", False)
     new = model.features[3]
-    assert type(new) is StillBatchNorm2d and (new.eps, new.momentum, new.affine) == (0.5, 0.9, True)
+    assert type(new) is FrozenBatchNorm2d and (new.eps, new.momentum, new.affine) == (0.5, 0.9, True)
     assert new.weight is old.weight and new.running_mean is old.running_mean
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from seedbed import trained
-from seedbed.engine import checkpoint
+from seedbed.errors import UserError
 from seedbed.request import Request
 from seedbed.tasks import evaluate
-from seedbed.types import UserError
+from seedbed.training import checkpoint
 
 MODEL = {"_target_": "seedbed.models.mlp.MLP", "_partial_": True, "widths": [4], "image_size": 8, "mean": 0.5,
          "std": 0.5}  # fmt: skip
@@ -37,11 +37,11 @@ def offered(tmp_path: Path, **config) -> Request:
         {"dataset": {**DATASET, "root": "${oc.env:HOME}"}},
         {"dataset": {**DATASET, "root": '${oc.create:${oc.decode:"{_tar${x}_: builtins.open}"}}'}},
         {"model": 3},
-        {"model": {**MODEL, "_target_": "seedbed.models.pretrained.load_file"}},
-        {"model": {**MODEL, "_target_": "seedbed.models.pretrained.Path"}},
-        {"model": {**MODEL, "_args_": [{"_target_": "seedbed.models.pretrained.Path.touch", "_args_": ["ran"]}]}},
+        {"model": {**MODEL, "_target_": "seedbed.models.fine_tuning.load_file"}},
+        {"model": {**MODEL, "_target_": "seedbed.models.fine_tuning.Path"}},
+        {"model": {**MODEL, "_args_": [{"_target_": "seedbed.models.fine_tuning.Path.touch", "_args_": ["ran"]}]}},
         {"model": {**MODEL, "_args_": [[4]]}},
-        {"dataset": {**DATASET, "_target_": "seedbed.data.store.make_once"}},
+        {"dataset": {**DATASET, "_target_": "seedbed.data.cache.make_once"}},
     ],
 )
 def test_a_foreign_configuration_runs_nothing(tmp_path, monkeypatch, config):
@@ -68,7 +68,7 @@ def test_there_is_no_other_split_to_test(tmp_path):
     "word",
     [
         "model.mean=0.1", "model.normalize_training=false", "dataset.image_size=64", "augment=flip", "train=smoke",
-        "augment.steps.flip.p=1", "optimizer.lr=1", "train.epochs=3", "model.unit_gains=true",
+        "augment.steps.flip.p=1", "optimizer.lr=1", "train.epochs=3", "model.rescale_batchnorm=true",
     ],
 )  # fmt: skip
 def test_what_would_be_ignored_is_refused(tmp_path, word):

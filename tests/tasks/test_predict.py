@@ -20,7 +20,7 @@ def predictions(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def trained(seedbed, picture_tree) -> Path:
     root = picture_tree({f"{c}/{i}.png": colour for c, colour in COLOURS.items() for i in range(20)})
-    words = ("train.epochs=15", "train.batch_size=8", "train.test_views=2", "augment=flip")
+    words = ("train.epochs=15", "train.batch_size=8", "train.tta=2", "augment=flip")
     return seedbed("dataset=folder", f"dataset.root={root}", *words).check().folders[-1]
 
 

@@ -17,14 +17,14 @@ import torch
 
 from seedbed.data.mix import Mix
 from seedbed.data.policy import Policy
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 Parameters = dict[str, np.ndarray]
 POLICY = "augment.policy"  # the name of its parameters beside those of the steps, which have none with a dot
 
 
 @dataclass
-class Places:
+class Coordinates:
     """For every output pixel, a row, a column, and whether there is an image at all.
 
     Attributes:
@@ -50,8 +50,8 @@ class Step(Protocol):
     def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
         """Parameters for `n` samples: arrays `[n]`."""
 
-    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
-        """Places in this step's output -> places in its input; parameters are tensors `[B, 1, 1]`."""
+    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
+        """Coordinates in this step's output -> places in its input; parameters are tensors `[B, 1, 1]`."""
 
 
 class HorizontalFlip:
@@ -68,8 +68,8 @@ class HorizontalFlip:
     def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
         return {"flip": rng.random(n) < self.p}
 
-    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
-        return Places(places.y, torch.where(parameters["flip"], size - 1 - places.x, places.x), places.inside)
+    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
+        return Coordinates(places.y, torch.where(parameters["flip"], size - 1 - places.x, places.x), places.inside)
 
 
 class Rotation:
@@ -98,7 +98,7 @@ class Rotation:
         angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees, n))
         return {"cos": np.cos(angle).astype(np.float32), "sin": np.sin(angle).astype(np.float32)}
 
-    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
         centre = (size - 1) / 2
         dy, dx = places.y - centre, places.x - centre
         cos, sin = parameters["cos"], parameters["sin"]
@@ -107,7 +107,7 @@ class Rotation:
         within = places.inside
         if self.fill == "zeros":
             within = places.mask((x >= 0) & (x < size) & (y >= 0) & (y < size))
-        return Places(y.clamp_(0, size - 1), x.clamp_(0, size - 1), within)
+        return Coordinates(y.clamp_(0, size - 1), x.clamp_(0, size - 1), within)
 
 
 class PaddedCrop:
@@ -135,10 +135,10 @@ class PaddedCrop:
         room = size + 2 * self.padding - self.output_size(size) + 1
         return {"top": rng.integers(room, size=n), "left": rng.integers(room, size=n)}
 
-    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
         y = reflect(places.y + parameters["top"] - self.padding, size)
         x = reflect(places.x + parameters["left"] - self.padding, size)
-        return Places(y, x, places.inside)
+        return Coordinates(y, x, places.inside)
 
 
 class ResizedCrop:
@@ -163,12 +163,12 @@ class ResizedCrop:
         top, left = (rng.random(n) * size * (1 - side) for _ in range(2))
         return {"side": side.astype(np.float32), "top": top.astype(np.float32), "left": left.astype(np.float32)}
 
-    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
         y, x = (
             ((place + 0.5) * parameters["side"] + parameters[start] - 0.5).round_().long().clamp_(0, size - 1)
             for place, start in ((places.y, "top"), (places.x, "left"))
         )
-        return Places(y, x, places.inside)
+        return Coordinates(y, x, places.inside)
 
 
 class Erase:
@@ -194,10 +194,10 @@ class Erase:
         room = size - self.side + 1
         return {"top": rng.integers(room, size=n), "left": rng.integers(room, size=n)}
 
-    def pull(self, places: Places, size: int, parameters: Mapping[str, torch.Tensor]) -> Places:
+    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
         down, right = places.y - parameters["top"], places.x - parameters["left"]
         erased = (down >= 0) & (down < self.side) & (right >= 0) & (right < self.side)
-        return Places(places.y, places.x, places.mask(~erased))
+        return Coordinates(places.y, places.x, places.mask(~erased))
 
 
 def reflect(places: torch.Tensor, size: int) -> torch.Tensor:
@@ -268,7 +268,7 @@ class Chain:
         batch, channels, size, _ = images.shape
         sizes = self.sizes(size)
         line = torch.arange(sizes[-1], device=images.device)
-        places = Places(line[None, :, None], line[None, None, :])
+        places = Coordinates(line[None, :, None], line[None, None, :])
         for (name, step), before in zip(reversed(self.steps.items()), reversed(sizes[:-1]), strict=True):
             own = {key: value[:, None, None] for key, value in parameters[name].items()}
             places = step.pull(places, before, own)

@@ -7,10 +7,11 @@ import logging
 
 import numpy as np
 
-from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL, Source
+from seedbed.data.cache import open_store
+from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL, Source
 from seedbed.data.split import stratified_choice, stratified_split
-from seedbed.data.store import open_store
-from seedbed.types import ImageData, Split, UserError
+from seedbed.errors import UserError
+from seedbed.types import ImageData, Split
 
 log = logging.getLogger(__name__)
 COMPARED = 64  # images

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 LARGEST_PIXELS = 64_000_000
 LARGEST_FILE = 256 * 2**20

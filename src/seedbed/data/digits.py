@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from seedbed.data.source import UNSPLIT, Listing
-from seedbed.types import UserError
+from seedbed.data.sources import UNSPLIT, Listing
+from seedbed.errors import UserError
 
 
 class Digits:

@@ -16,14 +16,14 @@ from typing import Literal
 
 import numpy as np
 
-from seedbed.data.source import TEST, TRAIN, UNSPLIT, VAL
-from seedbed.data.tree import ImageTree
-from seedbed.types import UserError
+from seedbed.data.image_folder import ImageFolder
+from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
+from seedbed.errors import UserError
 
 FRAME = re.compile(r"^(?:(?P<series>r\d*)_)?(?:(?P<frame>\d+)_)?\d+\.\w+$")
 
 
-class Fruits(ImageTree):
+class Fruits(ImageFolder):
     """Fruits-360 (Oltean and Muresan) from a folder or a zip with `Training/` and `Test/` at any depth.
 
     Args:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.source import TEST, TRAIN, Listing
+from seedbed.data.sources import TEST, TRAIN, Listing
+from seedbed.errors import UserError
 from seedbed.files import write_atomically
-from seedbed.types import UserError
 
 
 class Idx:

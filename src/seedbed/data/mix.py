@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 
 class Mix(Protocol):

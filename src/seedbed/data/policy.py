@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 # (uint8 images `[N, C, S, S]`, levels `[N]` in [-1, 1]) -> uint8 images of the same shape
 Operation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from seedbed.errors import UserError
 from seedbed.features.limits import at_least
-from seedbed.types import UserError
 
 CHUNK = 32  # images: their distances to all words stay in the cache
 CELLS, BINS = 2, 8  # HoG of 2 x 2 cells with 8 orientations: 32 numbers (report, section 1)
@@ -121,7 +121,7 @@ class DenseColour(Descriptor):
     def _refuse(self, shape: tuple[int, ...]) -> None:
         super()._refuse(shape)
         if shape[1] != 3:
-            raise UserError("features: colour words need colour images; leave features.words.colour out")
+            raise UserError("features: colour words need colour images; leave features.visual_words.colour out")
 
     def describe_chunk(self, images: np.ndarray) -> Descriptors:
         self._refuse(images.shape)

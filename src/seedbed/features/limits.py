@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 
 def at_least(low: int, estimator: Any, *names: str) -> None:

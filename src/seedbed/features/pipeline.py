@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from seedbed.errors import UserError
 from seedbed.features.selection import ForestSelection
-from seedbed.features.words import BagOfWords
-from seedbed.types import UserError
+from seedbed.features.visual_words import BagOfVisualWords
 
 ROWS = 4096
 BLOCK = 1024
@@ -21,7 +21,7 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
     """Histograms of one or more bags of words, the features that a forest keeps, scaled.
 
     Args:
-        words: name -> bag of words; their histograms are laid side by side.
+        visual_words: name -> bag of visual words; their histograms are laid side by side.
         selection: None keeps every feature.
         scaling: standard: mean 0 and variance 1 on the training images; minmax: to [0, 1] there.
 
@@ -35,11 +35,11 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        words: Mapping[str, BagOfWords],
+        visual_words: Mapping[str, BagOfVisualWords],
         selection: ForestSelection | None = None,
         scaling: Literal["standard", "minmax"] = "standard",
     ):
-        self.words = words
+        self.visual_words = visual_words
         self.selection = selection
         self.scaling = scaling
 
@@ -50,9 +50,9 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
 
     def fit_transform(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Fit, and return float32 `[N, F]`: what `transform` would give for the same images."""
-        if not self.words:
-            raise UserError("features.words: expected at least one bag of words")
-        self.bags_ = {name: clone(bag).fit(X) for name, bag in self.words.items()}
+        if not self.visual_words:
+            raise UserError("features.visual_words: expected at least one bag of words")
+        self.bags_ = {name: clone(bag).fit(X) for name, bag in self.visual_words.items()}
         columns, self.found_ = self._histograms(X)
         self.importances_, self.kept_ = None, np.arange(columns.shape[1])
         if self.selection is not None:
@@ -105,10 +105,10 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
         Raises:
             UserError: the arrays are not those of such a pipeline.
         """
-        expected = {*(f"words.{name}" for name in self.words), "kept", "offset", "factor"}
+        expected = {*(f"words.{name}" for name in self.visual_words), "kept", "offset", "factor"}
         if set(arrays) != expected:
             raise UserError(f"features: expected the arrays {', '.join(sorted(expected))}, got {', '.join(arrays)}")
-        words = [arrays[f"words.{name}"] for name in self.words]
+        words = [arrays[f"words.{name}"] for name in self.visual_words]
         kept, offset, factor = (arrays[key] for key in ("kept", "offset", "factor"))
         if (
             any(array.ndim != 2 or not array.size for array in words)
@@ -117,7 +117,7 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
             or not all(np.isfinite(array).all() for array in (offset, factor, *words))
         ):  # fmt: skip
             raise UserError("features: the arrays are not those that such a pipeline learns")
-        self.bags_ = {name: clone(bag)._keep(arrays[f"words.{name}"]) for name, bag in self.words.items()}
+        self.bags_ = {name: clone(bag)._keep(arrays[f"words.{name}"]) for name, bag in self.visual_words.items()}
         self.kept_, self.offset_, self.factor_ = kept, offset, factor
         self.importances_ = None
         if self.kept_.max(initial=-1) >= sum(bag.n_features_ for bag in self.bags_.values()):

@@ -12,8 +12,8 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from seedbed.errors import UserError
 from seedbed.features.limits import at_least
-from seedbed.types import UserError
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from seedbed.errors import UserError
 from seedbed.models.convolution import Conv2d
-from seedbed.types import UserError
 
 NormOrder = Literal["norm_relu", "relu_norm"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from seedbed.types import UserError
+from seedbed.errors import UserError
 
 
 class MLP(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from seedbed.errors import UserError
 from seedbed.models.convolution import replace_convolutions
-from seedbed.types import UserError
 
 
 class ResNet18(ResNet):

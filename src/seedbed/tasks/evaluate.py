@@ -11,11 +11,12 @@ import numpy as np
 from torch import nn
 
 from seedbed import build
-from seedbed.engine.evaluate import test
+from seedbed.errors import UserError
 from seedbed.request import Request
-from seedbed.results.report import table
+from seedbed.runs.text_tables import table
 from seedbed.trained import ELSEWHERE, Trained, read
-from seedbed.types import ImageData, RunResult, UserError
+from seedbed.training.evaluate import test
+from seedbed.types import ImageData, RunResult
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def run(request: Request) -> RunResult:
     model, on, loader = trained.model_and_loader(split)
     settings = trained.settings.train
     loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-    figures = test(model, loader, loss, on.autocast, len(data.classes), settings.test_views).figures
+    figures = test(model, loader, loss, on.autocast, len(data.classes), settings.tta).summary
     _show(trained.path, which, figures, own)
     return RunResult("finished", str(trained.path.parent), figures)
 
@@ -89,7 +90,7 @@ def _with_classes_of(trained: Trained, data: ImageData) -> ImageData:
 def _show(path: Path, which: str, tested: dict[str, dict[str, float]], own: bool) -> None:
     figures = tested["test"]
     header = (which, *(key for key in figures if key != "loss"), "loss")
-    names = {"test": str(path), "test_single_view": "  its images as they are"}
+    names = {"test": str(path), "test_without_tta": "  its images as they are"}
     rows = [(names[kind], *(f"{own[key]:.4f}" for key in header[1:])) for kind, own in tested.items()]
     log.info("\n%s\n", table(header, rows))
     if which != "test" or not own:

@@ -11,19 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from seedbed import build
-from seedbed.data.pictures import Pictures
-from seedbed.data.store import open_store
-from seedbed.engine.evaluate import probabilities
+from seedbed.data.cache import open_store
+from seedbed.data.unlabelled import UnlabelledImages
+from seedbed.errors import UserError
 from seedbed.files import write_atomically
 from seedbed.request import Request
-from seedbed.results.report import table
+from seedbed.runs.text_tables import table
 from seedbed.trained import read
-from seedbed.types import RunResult, Split, UserError
+from seedbed.training.evaluate import probabilities
+from seedbed.types import RunResult, Split
 
 log = logging.getLogger(__name__)
 SHOWN = 12  # rows
 IDLE = ("dataset", "split")
-PICTURES = f"{Pictures.__module__}.{Pictures.__qualname__}"
+PICTURES = f"{UnlabelledImages.__module__}.{UnlabelledImages.__qualname__}"
 HEADER = ("file", "class", "probability")
 
 
@@ -43,7 +44,7 @@ def run(request: Request) -> RunResult:
         raise UserError(f"predictions: {target.parent} is no folder; make it, or give another file, predictions=PATH")
     trained = read(request, idle=IDLE, source={"_target_": PICTURES, "place": request.config["images"]})
     settings = trained.settings
-    source = Pictures(request.config["images"], trained.facts["channels"])
+    source = UnlabelledImages(request.config["images"], trained.facts["channels"])
     size = settings.dataset.stored_size or build.image_size(settings)
     store = open_store(source, size, settings.root.cache_root, settings.dataset.on_bad_image)
     rows = np.setdiff1d(np.arange(len(store.names)), list(store.bad))
@@ -53,7 +54,7 @@ def run(request: Request) -> RunResult:
         log.warning("left out: %s: %s", store.names[row], reason)
     model, on, loader = trained.model_and_loader(Split(store.images, store.labels, rows))
     logits = not settings.model_node.get("softmax_output", False)
-    found = probabilities(model, loader, on.autocast, settings.train.test_views, logits)
+    found = probabilities(model, loader, on.autocast, settings.train.tta, logits)
     classes, best = trained.facts["classes"], found.argmax(1)
     lines = [
         (store.names[row], classes[number], f"{share:.4f}")

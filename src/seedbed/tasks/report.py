@@ -8,16 +8,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from seedbed.errors import UserError
 from seedbed.files import write_atomically
 from seedbed.request import Request
-from seedbed.results import runs
-from seedbed.results.report import duration, short, table
-from seedbed.results.runs import Run
-from seedbed.types import RunResult, UserError
+from seedbed.runs import run_table as runs
+from seedbed.runs.run_table import Run
+from seedbed.runs.text_tables import duration, short, table
+from seedbed.types import RunResult
 
 log = logging.getLogger(__name__)
 OWN = ("task", "runs", "sort", "table", "curves", "output_root", "data_root", "cache_root")
-SORTS = ("started", *runs.FIGURES)
+SORTS = ("started", *runs.METRICS)
 WIDEST = 60  # letters of a settings column
 
 
@@ -46,7 +47,7 @@ def run(request: Request) -> RunResult:
         raise UserError(f"runs: there is no run{below} in {root} (output_root)")
     if config["sort"] != "started":
         split, _, key = config["sort"].partition("_")
-        found.sort(key=lambda run: -(run.figure(split, key) or -1.0))
+        found.sort(key=lambda run: -(run.metric(split, key) or -1.0))
     settings = runs.differing(found)
     log.info("\n%s\n", table(HEADER, list(map(_row, found, settings)), last_left=True))
     words = {run.folder: own for run, own in zip(found, settings, strict=True)}
@@ -84,7 +85,7 @@ def _row(run: Run, words: Sequence[str]) -> tuple[str, ...]:
     own = run.result
     if run.status != "finished":
         return run.name, run.status, "", "", "", "", run.seed, short(" ".join(words), WIDEST)
-    figures = (f"{run.figure(*key.split('_', 1)):.4f}" for key in runs.FIGURES)
+    figures = (f"{run.metric(*key.split('_', 1)):.4f}" for key in runs.METRICS)
     best = f"{own['best_epoch']} of {own['epochs']}"
     return run.name, *figures, best, duration(own["seconds"]), run.seed, short(" ".join(words), WIDEST)
 
@@ -101,8 +102,8 @@ def _as_csv(found: Sequence[Run]) -> str:
     writer.writerow(COLUMNS)
     for run in found:
         own = run.result
-        figures = [run.figure("val", "accuracy")]
-        figures += [run.figure("test", key) for key in ("accuracy", "f1", "recall", "precision")]
+        figures = [run.metric("val", "accuracy")]
+        figures += [run.metric("test", key) for key in ("accuracy", "f1", "recall", "precision")]
         commit = (run.environment.get("git") or {}).get("commit", "")
         sizes = [own.get(key, "") for key in ("best_epoch", "epochs", "seconds", "parameters")]
         shown = ["" if figure is None else f"{figure:.6g}" for figure in figures]
@@ -112,7 +113,7 @@ def _as_csv(found: Sequence[Run]) -> str:
 
 
 def _draw(found: Sequence[Run], settings: Sequence[Sequence[str]], path: Path) -> None:
-    from seedbed.results import comparison_plot
+    from seedbed.plots import comparison as comparison_plot
 
     named = [
         (" ".join([*words, f"seed={run.seed} ", run.name]), runs.history(run))

@@ -13,10 +13,11 @@ from yaml import YAMLError
 
 from seedbed import config, experiment
 from seedbed.config import OF_TASKS
+from seedbed.errors import UserError
 from seedbed.request import PLACES, Request, with_typed
-from seedbed.results.record import Record
-from seedbed.results.report import leaderboard
-from seedbed.types import RunResult, UserError
+from seedbed.runs.run_folder import RunFolder
+from seedbed.runs.text_tables import leaderboard
+from seedbed.types import RunResult
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def run(request: Request) -> RunResult:
     folder = Path(request.config["resume"])
     if not (folder / "config.yaml").is_file():
         raise UserError(f"resume: {folder} is not a run folder (it holds no config.yaml)")
-    with Record(folder) as record:
+    with RunFolder(folder) as record:
         result = _go_on(request, record)
     sweep = folder.resolve().parent
     if (sweep / "multirun.yaml").is_file():
@@ -40,7 +41,7 @@ def run(request: Request) -> RunResult:
     return result
 
 
-def _go_on(request: Request, record: Record) -> RunResult:
+def _go_on(request: Request, record: RunFolder) -> RunResult:
     folder = record.folder
     own, result, saved = (
         _config(folder / "config.yaml"),

@@ -1,0 +1,142 @@
+"""The one error that is the user's own, and Hydra's exceptions in the user's words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """Something the user can put right: shown as one message without a traceback, exit code 1."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing where nothing is near."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | None:
+    """One message for a mistake in the command line; None if the exception is not the user's.
+
+    Args:
+        words: the command line.
+        conf: the configuration folder, for the options that exist.
+    """
+    from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError
+
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return _no_option(words, conf)
+    if isinstance(error, ValueError) and str(error).startswith(("Only one of --", "The --resolve flag")):
+        flags = " ".join(word for word in words if word.startswith("-"))
+        return f"{flags}: these do not go together; --cfg shows one job, without -m and with one value a key"
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}: not readable as yaml: {error.problem}"
+    if not isinstance(error, HydraException | OmegaConfBaseException | OSError):
+        return None
+    if isinstance(error, OverrideParseException):
+        return _grammar(error.override)
+    if isinstance(error, MissingConfigException):
+        return _missing(error, words, conf)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else None
+    text = str(error).strip()
+    match = re.search(r"Ambiguous value for argument '(.+?)'|Sweep parameters '(.+?)' requires", text)
+    if match:
+        return _several_values(match[1] or match[2])
+    match = re.match(r"Error merging override (\S+?)=", text)
+    if match:
+        return f"{match[1]}: expected a group of keys; name one below it, {match[1]}.KEY=VALUE"
+    match = re.search(r"Could not override '([^']+)'", text)
+    if match:
+        return _unknown_key(match[1], words, conf)
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        text = f"{text.splitlines()[0]} {str(error.__cause__).strip().splitlines()[0]}"
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _grammar(override: str) -> str:
+    key, sign, value = override.partition("=")
+    if not sign:
+        return f"{override!r}: expected KEY=VALUE or GROUP=OPTION; see --help"
+    return (
+        f"{override!r}: Hydra's grammar cannot take this value; put it in two pairs of quotes, the outer for the "
+        f"shell: '{key}=\"{value}\"'"
+    )
+
+
+def _several_values(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"{word}: several values; to run each of them add -m; a list is {key}=[{value}]"
+
+
+def _missing(error: Any, words: Sequence[str], conf: Path) -> str:
+    flag = next((w for w in words if w.startswith(("--config-name", "-cn", "--config-path", "-cp"))), None)
+    given = [word.partition("=")[2] if word == flag else word for word in words]
+    if flag is not None and error.missing_cfg_file in (None, *given):
+        return f"{flag}: no such configuration; leave it out, or add a folder of your own by --config-dir=FOLDER"
+    parts = (error.missing_cfg_file or "").split("/")
+    if parts[0] == "hydra":
+        group, option = "/".join(parts[:-1]), parts[-1]
+        return f"{group}={option}: Hydra has no such option; one that a plugin brings needs the plugin installed"
+    # experiment/orignal/mlp: the group is what exists of it, the option what follows.
+    known = next((n for n in range(len(parts) - 1, 0, -1) if conf.joinpath(*parts[:n]).is_dir()), 0)
+    group, option = "/".join(parts[:known]), "/".join(parts[known:])
+    folder = conf / group
+    if not group:
+        groups = sorted(f.name for f in conf.iterdir() if f.is_dir())
+        return f"{error.missing_cfg_file}: no such group{nearest(group, groups)} (groups: {', '.join(groups)})"
+    options = options_of(folder)
+    return f"{group}={option}: no such option{nearest(option, options)} ({group} has: {', '.join(options)})"
+
+
+def _no_option(words: Sequence[str], conf: Path) -> str:
+    """A group was given something that cannot be an option's name, such as a number or null."""
+    for word in words:
+        group, _, option = word.lstrip("+~").partition("=")
+        if (conf / group).is_dir() and group and option not in options_of(conf / group):
+            return f"{word}: expected an option of {group} ({group} has: {', '.join(options_of(conf / group))})"
+    return "a group was given something that is no option's name; see --help"
+
+
+def options_of(folder: Path) -> list[str]:
+    """Option names of a group, those of its subfolders with the subfolder's name before them."""
+    paths = (p.relative_to(folder).with_suffix("") for p in sorted(folder.rglob("*.yaml")))
+    return [p.as_posix() for p in paths if not p.name.startswith("_")]
+
+
+def _unknown_key(key: str, words: Sequence[str], conf: Path) -> str:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    groups = {f.name for f in conf.iterdir() if f.is_dir()}
+    choices = [w for w in words if w.partition("=")[0] in groups and "," not in w]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            known = [*groups, *_keys(compose("config", choices))]
+    except Exception:  # the choices are wrong too; naming the key alone still helps
+        known = list(groups)
+    leaf = key.rpartition(".")[2]
+    same = [k for k in known if "." in k and k.rpartition(".")[2] == key]
+    near = f"; did you mean {' or '.join(map(repr, same))}?" if same else ""
+    near = near or nearest(key, known) or nearest(leaf, [k for k in known if "." not in k])
+    siblings = [k for k in known if k.rpartition(".")[0] == key.rpartition(".")[0]] if "." in key else []
+    listed = f" ({key.rpartition('.')[0]} has: {', '.join(k.rpartition('.')[2] for k in siblings)})" if siblings else ""
+    return f"{key}: no such key{near}{listed}"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    from omegaconf import DictConfig
+
+    for key in node:
+        yield f"{prefix}{key}"
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            yield from _keys(child, f"{prefix}{key}.")

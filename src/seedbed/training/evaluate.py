@@ -1,0 +1,134 @@
+"""A model on a split: its loss, its predictions, and the figures drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from seedbed.data.loader import Loader
+from seedbed.training.tta import AveragedTTA
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Figures of a classification, held equal to scikit-learn's.
+
+    Attributes:
+        accuracy: share of right predictions.
+        precision, recall, f1: macro averages over the classes that occur among labels or predictions; 0 where
+            undefined.
+        per_class: float64 `[K, 3]`, precision, recall and F1 of each class.
+        confusion: int64 `[K, K]`, rows are labels, columns predictions.
+    """
+
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    per_class: np.ndarray
+    confusion: np.ndarray
+
+
+def measure(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Metrics:
+    """Figures for int labels and predictions `[N]` in `[0, classes)`."""
+    confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+    right = np.diag(confusion).astype(float)
+    predicted, actual = confusion.sum(0), confusion.sum(1)
+    precision = right / np.maximum(predicted, 1)
+    recall = right / np.maximum(actual, 1)
+    f1 = 2 * right / np.maximum(predicted + actual, 1)
+    occurs = predicted + actual > 0
+    macro = (float(figure[occurs].mean()) for figure in (precision, recall, f1))
+    return Metrics(float(right.sum() / confusion.sum()), *macro, np.stack([precision, recall, f1], 1), confusion)
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, loader: Loader, loss: Callable, autocast: Callable
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Run a model over a split without training it.
+
+    Args:
+        loss: (logits, targets) -> mean loss of a batch.
+        autocast: makes the context that sets the precision.
+
+    Returns:
+        mean loss, predictions int64 `[N]`, labels int64 `[N]`, both in the split's order.
+    """
+    model.eval()
+    total = torch.zeros((), dtype=torch.float64, device=loader.device)
+    predictions = []
+    for x, y in loader.epoch():
+        with autocast():
+            logits = model(x)
+        total += loss(logits.float(), y) * len(y)
+        predictions.append(logits.argmax(1))
+    return (
+        total.item() / loader.samples,
+        torch.cat(predictions).cpu().numpy(),
+        loader.targets.cpu().numpy(),
+    )
+
+
+@torch.inference_mode()
+def probabilities(
+    model: nn.Module, loader: Loader, autocast: Callable, views: int = 1, logits: bool = True
+) -> np.ndarray:
+    """Probability of each class, float32 `[N, K]`, in the split's order.
+
+    Args:
+        views: of each image, their logits averaged.
+        logits: whether that is what the model answers with, not probabilities.
+    """
+    answer = AveragedTTA(model.eval(), views) if views > 1 else model.eval()
+    parts = []
+    for x, _ in loader.epoch():
+        with autocast():
+            outputs = answer(x)
+        parts.append((outputs.float().softmax(1) if logits else outputs.float()).cpu())
+    return torch.cat(parts).numpy()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on the test split.
+
+    Attributes:
+        summary: as result.json has them: `test`, and `test_without_tta` where `test` averages several views.
+        metrics: those of `test`.
+        labels: int64 `[N]`, in the split's order.
+        predictions: int64 `[N]`, of the images as they are.
+    """
+
+    summary: dict[str, dict[str, float]]
+    metrics: Metrics
+    labels: np.ndarray
+    predictions: np.ndarray
+
+
+def test(
+    model: nn.Module, loader: Loader, loss: Callable, autocast: Callable, classes: int, views: int = 1
+) -> Evaluation:
+    """Test a model on each image as it is and, for more `views` than one, on their average as well."""
+    figures = {}
+    mean_loss, predictions, labels = predict(model, loader, loss, autocast)
+    metrics = measure(labels, predictions, classes)
+    if views > 1:
+        figures["test_without_tta"] = _figures(mean_loss, metrics)
+        mean_loss, averaged, _ = predict(AveragedTTA(model, views), loader, loss, autocast)
+        metrics = measure(labels, averaged, classes)
+    return Evaluation({"test": _figures(mean_loss, metrics), **figures}, metrics, labels, predictions)
+
+
+def _figures(loss: float, metrics: Metrics) -> dict[str, float]:
+    return {
+        "loss": loss,
+        "accuracy": metrics.accuracy,
+        "f1": metrics.f1,
+        "recall": metrics.recall,
+        "precision": metrics.precision,
+    }

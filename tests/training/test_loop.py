@@ -1,0 +1,205 @@
+"""Figures as scikit-learn's, early stopping, checkpoints, and the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from conftest import image_split
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+from torch import nn
+
+from seedbed.data.augment import Chain
+from seedbed.data.loader import Loader, Preprocess
+from seedbed.data.mix import CutMix
+from seedbed.errors import UserError
+from seedbed.models.mlp import MLP
+from seedbed.training import checkpoint
+from seedbed.training.early_stopping import EarlyStopping
+from seedbed.training.evaluate import measure
+from seedbed.training.loop import NonFiniteLoss, State, fit
+
+
+@given(st.integers(1, 8), st.integers(1, 200), st.integers(0, 10**6))
+@settings(max_examples=60)
+def test_figures_equal_scikit_learns(classes, n, seed):
+    rng = np.random.default_rng(seed)
+    labels, predictions = rng.integers(0, classes, (2, n))
+    ours = measure(labels, predictions, classes)
+    options = {"average": "macro", "zero_division": 0}
+    assert ours.accuracy == pytest.approx(reference.accuracy_score(labels, predictions))
+    assert ours.precision == pytest.approx(reference.precision_score(labels, predictions, **options))
+    assert ours.recall == pytest.approx(reference.recall_score(labels, predictions, **options))
+    assert ours.f1 == pytest.approx(reference.f1_score(labels, predictions, **options))
+    every = list(range(classes))
+    assert np.array_equal(ours.confusion, reference.confusion_matrix(labels, predictions, labels=every))
+    by_class = reference.precision_recall_fscore_support(labels, predictions, labels=every, zero_division=0)
+    assert np.allclose(ours.per_class, np.stack(by_class[:3], 1))
+
+
+def test_early_stopping_waits_for_its_patience():
+    stopping = EarlyStopping("val_accuracy", 2)
+    assert [stopping.update(e, f) for e, f in enumerate([0.5, 0.6, 0.6, 0.55], 1)] == [True, True, False, False]
+    assert stopping.exhausted and stopping.best_epoch == 2
+    assert EarlyStopping("val_loss", None).update(1, float("nan"))
+
+
+def make_state(dropout: float = 0.3, one_cycle: bool = False) -> State:
+    torch.manual_seed(0)
+    model = MLP((1, 6, 6), 3, [16], dropout=dropout)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
+    if one_cycle:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=40)
+    else:
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+    return State(model, optimizer, schedule, EarlyStopping("val_accuracy", None), schedule_batches=one_cycle)
+
+
+def make_loaders(augment: Chain | None = None):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 101)
+    images = np.clip(rng.normal(80 * labels[:, None, None, None], 60, (101, 1, 6, 6)), 0, 255).astype(np.uint8)
+    split = image_split(images, labels)
+    common = {"preprocess": Preprocess(6, (0.5,), (0.5,)), "device": torch.device("cpu")}
+    return (
+        Loader(split, batch_size=10, seed=0, augment=augment, classes=3, **common),
+        Loader(split, batch_size=50, **common),
+    )
+
+
+def run(state: State, epochs: int = 4, augment: Chain | None = None, **extra):
+    train, val = make_loaders(augment)
+    return fit(
+        state, train, val, epochs=epochs, seed=0, classes=3, loss=nn.CrossEntropyLoss(),
+        autocast=contextlib.nullcontext, **extra,
+    )  # fmt: skip
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(a.best[k], b.best[k]) for k in a.best) and [
+        {k: v for k, v in row.items() if k != "seconds"} for row in a.history
+    ] == [{k: v for k, v in row.items() if k != "seconds"} for row in b.history]
+
+
+@pytest.mark.parametrize("one_cycle", [False, True])
+@pytest.mark.parametrize("steps", [1, 5, 10, 13, 27])
+def test_a_loop_stopped_at_any_step_goes_on_exactly(tmp_path, steps, one_cycle):
+    whole = make_state(one_cycle=one_cycle)
+    list(run(whole))
+    assert len(whole.history) == 4 and whole.history[-1]["train_accuracy"] > 0.5
+
+    left = iter(range(steps))
+    stopped = make_state(one_cycle=one_cycle)
+    for state in run(stopped, stop=lambda: next(left, None) is None):
+        checkpoint.save_last(tmp_path / "last.pt", state.state_dict())
+        if state.step:
+            break
+    resumed = make_state(one_cycle=one_cycle)
+    resumed.load_state_dict(checkpoint.load_last(tmp_path / "last.pt"))
+    list(run(resumed))
+    assert same(whole, resumed)
+
+    spoilt = checkpoint.load_last(tmp_path / "last.pt")
+    for entry in spoilt["optimizer"]["state"].values():
+        entry["exp_avg"].add_(0.1)
+    damaged = make_state(one_cycle=one_cycle)
+    damaged.load_state_dict(spoilt)
+    list(run(damaged))
+    assert not same(whole, damaged), "the comparison can fail"
+
+
+def test_moments_follow_their_weights_into_another_memory_format():
+    def step(model, optimizer):
+        torch.manual_seed(1)
+        model(torch.randn(4, 3, 6, 6)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def start(memory_format):
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 5, 3).to(memory_format=memory_format)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
+        return State(model, optimizer, None, EarlyStopping("val_accuracy", None))
+
+    whole, state = start(torch.channels_last), start(torch.channels_last)
+    for each in (whole, state):
+        step(each.model, each.optimizer)
+    other = start(torch.contiguous_format)
+    other.load_state_dict(state.state_dict())
+    for each in (whole, other):
+        step(each.model, each.optimizer)
+    torch.testing.assert_close(whole.model.weight, other.model.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_validation_loss_that_is_none_stops_before_it_is_kept():
+    state = make_state(dropout=0)
+    state.optimizer.param_groups[0]["lr"] = 1e38  # the last step of the epoch spoils the weights
+    train, val = make_loaders()
+    train.batch_size = train.samples  # one step an epoch: no later training loss can show it
+    with pytest.raises(NonFiniteLoss, match="validation loss became nan in epoch 1, step 1"):
+        list(fit(state, train, val, epochs=2, seed=0, classes=3, loss=nn.CrossEntropyLoss(),
+                 autocast=contextlib.nullcontext))  # fmt: skip
+    assert not state.best and not state.history
+
+
+def test_training_figures_are_means_over_samples():
+    state = make_state(dropout=0)
+    state.optimizer.param_groups[0]["lr"] = 0.0
+    train, _ = make_loaders()
+    assert len(train) == 10, "a batch of one sample is left out"
+    list(run(state, epochs=1))
+    assert 0 < state.history[0]["train_accuracy"] <= 1
+
+
+def test_a_non_finite_loss_stops_with_epoch_and_step():
+    state = make_state()
+    with torch.no_grad():
+        next(state.model.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteLoss, match="epoch 1, step 1"):
+        list(run(state))
+
+
+def test_best_weights_are_those_of_the_best_epoch():
+    state = make_state()
+    for _ in run(state):
+        if state.improved:
+            kept = {k: v.clone() for k, v in state.model.state_dict().items()}
+    assert all(torch.equal(kept[k], state.best[k]) for k in kept)
+
+
+def test_checkpoints_that_are_none(tmp_path):
+    class Code:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    path = tmp_path / "last.pt"
+    path.write_bytes(pickle.dumps(Code()))
+    for content in (path.read_bytes(), b"", b"PK\x03\x04", b"hello"):
+        path.write_bytes(content)
+        with pytest.raises(UserError):
+            checkpoint.load_last(path)
+        with pytest.raises(UserError):
+            checkpoint.load_best(path)
+    torch.save(Code(), path)
+    with pytest.raises(UserError):
+        checkpoint.load_last(path)
+    assert not (tmp_path / "ran").exists()
+    checkpoint.save_best(tmp_path / "best.safetensors", {"w": torch.ones(4)}, {"classes": ["a"]})
+    weights, facts = checkpoint.load_best(tmp_path / "best.safetensors")
+    assert torch.equal(weights["w"], torch.ones(4)) and facts["classes"] == ["a"]
+    (tmp_path / "best.safetensors").write_bytes((tmp_path / "best.safetensors").read_bytes()[:-3])
+    with pytest.raises(UserError, match="not a readable"):
+        checkpoint.load_best(tmp_path / "best.safetensors")
+
+
+def test_certain_probabilities_train_and_count_as_labels_do():
+    *_, plain = run(make_state())
+    *_, mixed = run(make_state(), augment=Chain({}, CutMix(0.0)))
+    for one, other in zip(plain.history, mixed.history, strict=True):
+        for key in ("train_accuracy", "train_loss", "val_accuracy", "val_loss"):
+            assert one[key] == pytest.approx(other[key], rel=1e-4), key
