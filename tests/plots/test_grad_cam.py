@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from seedbed.models.convnet import ConvNet
 from seedbed.models.mlp import MLP
+from seedbed.models.report import ReportConvNet
 from seedbed.models.resnet import ResNet18
 from seedbed.plots.grad_cam import MIN_SIDE, evidence_layer, grad_cam, map_sizes
 
@@ -121,7 +122,7 @@ def test_the_map_is_the_layers_own_though_the_next_module_works_in_place():
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_stage_of_a_convnet(order, share, channels):
-    model = seeded(ConvNet, (channels, 28, 28), 4, 4, 2, norm_order=order, share_blocks=share)
+    model = seeded(ReportConvNet, (channels, 28, 28), 4, 4, 2, norm_order=order, share_blocks=share)
     for name, modules in model.stages().items():
         if name != "head":
             heat = grad_cam(model, modules[-1], images(2, channels, 28, 28), torch.tensor([0, 3]))
