@@ -42,8 +42,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) 
 def lock(path: Path, wait: bool = False) -> FileLock:
     """Lock a file against other processes until `release()`; the system frees the lock when the process dies.
 
-    Raises:
-        Timeout: another process holds the lock, and `wait` is false.
+    A Timeout where another process holds it and `wait` is false. A file system without locks gives none.
     """
     # A soft lock, the mere existence of a file, would outlive a killed process.
     file_lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
@@ -52,7 +51,6 @@ def lock(path: Path, wait: bool = False) -> FileLock:
     except OSError as error:
         if isinstance(error, Timeout):
             raise
-        # A file system without locks: the caller goes on without one, `is_locked` is false.
     return file_lock
 
 

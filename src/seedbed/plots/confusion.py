@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from seedbed.plots.figure import save
 
@@ -40,7 +39,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path:
         for i, j in np.argwhere(counts):
             colour = "white" if shares[i, j] > 0.4 else "black"
             axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8, color=colour)
-        ticks = {"ticks": [0, 0.05, 0.25, 0.5, 1], "format": PercentFormatter(1)}
+        ticks = {"ticks": [0, 0.05, 0.25, 0.5, 1], "format": lambda share, _: f"{share:.0%}"}
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the label's images", **ticks)
         bar.outline.set_visible(False)
     else:

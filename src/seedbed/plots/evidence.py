@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
@@ -31,21 +31,13 @@ def choose(labels: np.ndarray, predictions: np.ndarray, n: int = 8) -> np.ndarra
     """Which images to show: up to `n` that were predicted right, then up to `n` wrong ones.
 
     Of each group the first image of every class, class by class, then the second of every class, and so on: the
-    choice depends on the order of the images alone, not on how well they look.
-
-    Returns:
-        int64 `[M]`, M <= 2n, indices into both.
+    choice, int64 indices, depends on the order of the images alone, not on how well they look.
     """
-    chosen: list[int] = []
-    for group in (labels == predictions, labels != predictions):
-        counts: Counter[int] = Counter()
-        ranked = []
-        for row in np.flatnonzero(group).tolist():
-            label = int(labels[row])
-            ranked.append((counts[label], label, row))
-            counts[label] += 1
-        chosen += [row for *_, row in sorted(ranked)[:n]]
-    return np.array(chosen, np.int64)
+    right = labels == predictions
+    counters: defaultdict = defaultdict(itertools.count)
+    rank_in_class = [next(counters[pair]) for pair in zip(labels.tolist(), right.tolist(), strict=True)]
+    order = np.lexsort((labels, rank_in_class))
+    return np.concatenate([order[right[order]][:n], order[~right[order]][:n]])
 
 
 def draw_evidence(
@@ -86,15 +78,10 @@ def draw_overlays(
     """A plot of pairs, those predicted right above the wrong ones: the image, and its evidence over it in grey.
 
     Args:
-        images: float `[N, C, H, W]` in [0, 1], C 1 or 3, as the model sees them but not normalised.
+        images: float `[N, C, H, W]` in [0, 1], C 1 or 3, N > 0, as the model sees them but not normalised.
         maps: float `[N, H, W]` in [0, 1], from `grad_cam` for the predicted classes.
-        labels, predictions: int `[N]`.
         confidences: float `[N]`, the softmax probability of each prediction.
-        classes: class names in label order.
         stage: where the evidence was taken, like "layer3 (4 x 4)".
-
-    Raises:
-        ValueError: there are no images.
     """
     if not len(images):
         raise ValueError("draw_overlays: no images")
@@ -105,16 +92,18 @@ def draw_overlays(
     line = f"evidence for the predicted class, with its probability; Grad-CAM at {stage}"
     axes.text(0, 0.5, line, fontsize=9, color="#444444")
     _draw_scale(axes, 0.68)
+    # Not up to white: the heat has to stand out on a white background.
+    greys = 0.8 * (images if images.shape[1] == 1 else np.tensordot(images, LUMINANCE, (1, 0))[:, None])
     bottom, width = 0.82, 0.0
     for group, colour in (("right", TRAIN_COLOUR), ("wrong", VAL_COLOUR)):
         rows = np.flatnonzero((labels == predictions) == (group == "right"))
         if not len(rows):
             continue
         axes.text(0, bottom + 0.33, group, fontsize=10, color=colour, weight="bold")
-        first, row_height = bottom + 0.45, SIDE + (0.34 if group == "right" else 0.48)
+        first, row_height = bottom + 0.33, SIDE + (0.34 if group == "right" else 0.48)
         for number, i in enumerate(rows):
-            left, top = number % COLUMNS * PAIR, first + (number // COLUMNS + 1) * row_height - SIDE - 0.12
-            right, bottom = left + 2 * SIDE + SEAM, top + SIDE
+            left, bottom = number % COLUMNS * PAIR, first + (number // COLUMNS + 1) * row_height
+            top, middle, right = bottom - SIDE, left + SIDE + SEAM, left + 2 * SIDE + SEAM
             width = max(width, right)
             caption = short(classes[predictions[i]], 31)
             if group == "wrong":
@@ -122,29 +111,23 @@ def draw_overlays(
             axes.text(left, top - 0.04, caption, fontsize=8, va="bottom")
             axes.text(right, top - 0.04, f"{confidences[i]:.2f}", fontsize=8, va="bottom", ha="right", color="#666666")
             draw_image(axes, images[i], left, top, SIDE)
-            _draw_overlay(axes, images[i], maps[i], left + SIDE + SEAM, top)
+            draw_image(axes, greys[i], middle, top, SIDE)
+            # Clear where there is no heat, so that what the model did not look at stays visible.
+            heat = {"cmap": HEAT, "alpha": OPAQUE * maps[i], "interpolation": "bilinear"}
+            draw_image(axes, maps[i : i + 1], middle, top, SIDE, **heat)
+            if not maps[i].any():
+                grey = {"color": "white", "backgroundcolor": "#444444"}
+                axes.text(middle + SIDE / 2, bottom - 0.1, "no evidence", ha="center", fontsize=6.5, **grey)
     axes.set(xlim=(0, width), ylim=(bottom, 0))
     figure.set_size_inches(width, bottom)
     save(figure, path)
 
 
-def _draw_overlay(axes: Axes, image: np.ndarray, heat: np.ndarray, left: float, top: float) -> None:
-    grey = image if len(image) == 1 else np.tensordot(LUMINANCE, image, 1)[None]
-    # Not up to white: the heat has to stand out on a white background.
-    draw_image(axes, 0.8 * grey, left, top, SIDE)
-    # Clear where there is no heat, so that what the model did not look at stays visible.
-    draw_image(axes, heat[None], left, top, SIDE, cmap=HEAT, alpha=OPAQUE * heat, interpolation="bilinear")
-    if not heat.any():
-        axes.text(
-            left + SIDE / 2, top + 0.96 * SIDE, "no evidence", ha="center", fontsize=6.5, color="white",
-            bbox={"facecolor": "#444444", "edgecolor": "none", "pad": 1.5},
-        )  # fmt: skip
-
-
 def _draw_scale(axes: Axes, top: float) -> None:
     """A small bar of the colours as they lie on grey, from no evidence to an image's most."""
-    alpha = OPAQUE * np.linspace(0, 1, 128)[:, None]
-    colours = alpha * colormaps[HEAT](np.linspace(0, 1, 128))[:, :3] + (1 - alpha) * 0.45
-    axes.imshow(colours[None], extent=(0.33, 1.63, top + 0.12, top))
+    scale = np.linspace(0, 1, 128)[None]
+    bar = {"vmin": 0, "vmax": 1, "extent": (0.33, 1.63, top + 0.12, top)}
+    axes.imshow(0 * scale + 0.45, cmap="gray", **bar)
+    axes.imshow(scale, cmap=HEAT, alpha=OPAQUE * scale, **bar)
     axes.text(0, top + 0.1, "none", fontsize=7.5, color="#666666")
     axes.text(1.69, top + 0.1, "the most in this image", fontsize=7.5, color="#666666")

@@ -21,15 +21,9 @@ OTHER_SCRIPTS = (
     "Apple SD Gothic Neo", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai", "Unifont",
 )  # fmt: skip
 _INSTALLED = {font.name for font in fontManager.ttflist}
-matplotlib.rcParams.update(
-    {
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "font.size": 10,
-        "font.family": ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in _INSTALLED)],
-        "text.parse_math": False,  # a class may be called $x$: no formula is meant
-    }
-)
+matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in _INSTALLED)]
+matplotlib.rcParams["text.parse_math"] = False  # a class may be called $x$: no formula is meant
+matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
 
 
 def save(figure: Figure, path: Path, tight: bool = True) -> None:

@@ -28,30 +28,24 @@ def grad_cam(model: nn.Module, layer: nn.Module, x: torch.Tensor, classes: torch
         classes: int64 `[B]`, whose evidence is asked for.
 
     Returns:
-        float32 `[B, H, W]` on the CPU, in [0, 1]: the maximum of each image is 1, or all of it 0 where nothing speaks
-        for the class.
-
-    Raises:
-        ValueError: the layer gave no such map, or a class is none of the model's.
+        float32 `[B, H, W]` on the CPU, in [0, 1]; all of an image is 0 where nothing speaks for the class.
     """
     maps: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, _inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        if not _is_map(output):
-            return output
-        # A new leaf: it has a gradient in a frozen model too, and the way back ends here. What goes on is a copy,
-        # since the next module may work in place.
-        maps[:] = [output.detach().requires_grad_()]
-        return maps[0].clone()
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
+            # A new leaf has a gradient in a frozen model too, and the way back ends here.
+            maps[:] = [output.detach().requires_grad_()]
+            return maps[0].clone()  # since the next module may work in place
+        return output
 
     with _evaluating(model), layer.register_forward_hook(keep), torch.enable_grad():
         logits = model(x)
         if not maps:
             raise ValueError(f"grad_cam: {type(layer).__name__} gave no map [B, D, h, w] in the model's forward pass")
         if classes.shape != logits.shape[:1] or not 0 <= int(classes.min()) <= int(classes.max()) < logits.shape[1]:
-            raise ValueError(
-                f"grad_cam: expected {len(logits)} classes below {logits.shape[1]}, got {classes.tolist()}"
-            )
+            expected = f"{len(logits)} classes below {logits.shape[1]}"
+            raise ValueError(f"grad_cam: expected {expected}, got {classes.tolist()}")
         # In eval mode an image's logits depend on that image alone: the gradient of the sum is that of each.
         logit = logits.gather(1, classes.to(logits.device)[:, None]).sum()
         # Not backward(): that would add to the gradients of the parameters.
@@ -64,9 +58,7 @@ def grad_cam(model: nn.Module, layer: nn.Module, x: torch.Tensor, classes: torch
 
 
 def evidence_layer(model: nn.Module, x: torch.Tensor) -> tuple[str, nn.Module, tuple[int, int]] | None:
-    """The stage to look at: the deepest before the head whose map has at least `MIN_SIDE` pixels a side.
-
-    Where none has, the deepest with more than one pixel a side.
+    """The deepest stage before the head whose map has at least `MIN_SIDE` pixels a side, or else more than one.
 
     Args:
         model: its `stages()` name its modules from the input to the head; a stage's map is what its last module gives.
@@ -80,7 +72,7 @@ def evidence_layer(model: nn.Module, x: torch.Tensor) -> tuple[str, nn.Module, t
     sizes: dict[nn.Module, tuple[int, int]] = {}
 
     def note(module: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:
-        if _is_map(output):
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
             sizes[module] = (output.shape[2], output.shape[3])
 
     with ExitStack() as stack, torch.no_grad():
@@ -93,10 +85,6 @@ def evidence_layer(model: nn.Module, x: torch.Tensor) -> tuple[str, nn.Module, t
             if min(sizes.get(layer, (0, 0))) >= least:
                 return name, layer, sizes[layer]
     return None
-
-
-def _is_map(output: object) -> bool:
-    return isinstance(output, torch.Tensor) and output.ndim == 4
 
 
 @contextmanager

@@ -28,11 +28,7 @@ def slug(text: str) -> str:
 
 
 def make_folder(parent: Path, name: str) -> Path:
-    """Make a folder that nobody else has: `name`, or `name-2`, `name-3`, … where it is taken.
-
-    Raises:
-        UserError: nothing can be written there.
-    """
+    """Make a folder that nobody else has, `name` or `name-2`, `name-3`, …; a UserError where that is impossible."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10_000):
@@ -51,11 +47,7 @@ def make_folder(parent: Path, name: str) -> Path:
 def record_failure(
     sweep: Path, number: int, overrides: Sequence[str], swept: dict[str, str], message: str, before: set[Path]
 ) -> None:
-    """Record that a job of a sweep failed, in its run folder, or in a new one if it failed before it made one.
-
-    Args:
-        before: what the sweep's folder held when the job began: another sweep may share it.
-    """
+    """Record that a job of a sweep failed: in the run folder that it made, none of those `before`, or in a new one."""
     made = sorted(set(sweep.glob(f"{number:03d}_*")) - before)
     with RunFolder(made[0] if made else make_folder(sweep, f"{number:03d}_failed")) as folder:
         if not (folder.path / "overrides.json").exists():
@@ -67,11 +59,8 @@ class RunFolder(contextlib.AbstractContextManager):
     """Writes the files of one run. Its folder is this process's until `close`; leftovers of a killed run are removed.
 
     Attributes:
-        path: the folder, already made.
+        path: the folder, already made; a UserError where another process works in it.
         status: what this process has written in result.json.
-
-    Raises:
-        UserError: another process works in the folder.
     """
 
     def __init__(self, path: Path):
@@ -131,7 +120,8 @@ class RunFolder(contextlib.AbstractContextManager):
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
         """Replace a table; its fractions have six digits."""
-        write_csv(self.path / name, header, ([_digits(value) for value in row] for row in rows))
+        short = ([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
+        write_csv(self.path / name, header, short)
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         """metrics.csv: the whole history each time, so that it and `last.pt` cannot disagree for long."""
@@ -145,11 +135,7 @@ class RunFolder(contextlib.AbstractContextManager):
         self.write_csv("confusion.csv", ("label", *classes), rows)
 
 
-def class_counts(data: ImageData) -> dict[str, list[int]]:
+def class_counts(data: ImageData) -> dict[str, tuple[int, ...]]:
     """Class name -> number of training, validation and test images."""
     counts = [np.bincount(split.targets, minlength=len(data.classes)).tolist() for split in data.splits.values()]
-    return dict(zip(data.classes, map(list, zip(*counts, strict=True)), strict=True))
-
-
-def _digits(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return dict(zip(data.classes, zip(*counts, strict=True), strict=True))

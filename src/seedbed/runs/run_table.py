@@ -22,7 +22,6 @@ class Run:
 
     Attributes:
         name: of the folder, below the one that was searched.
-        started: like `2026-01-31T23:59:59+0000`.
         typed: the overrides that the user typed, but for the seed; `swept` those that the sweep varies.
         alike: what runs share that differ in the seed alone: configuration, code, device.
     """
@@ -64,8 +63,11 @@ def find(root: Path, holding: Sequence[str] = ()) -> list[Run]:
 
 
 def _read(root: Path, folder: Path) -> Run:
-    names = ("result.json", "environment.json", "overrides.json")
-    result, environment, saved = (_json(folder / name) for name in names)
+    paths = (folder / name for name in ("result.json", "environment.json", "overrides.json"))
+    contents = [json.loads(path.read_text()) if path.is_file() else {} for path in paths]
+    if not all(isinstance(content, dict) for content in contents):
+        raise ValueError("not written by seedbed")
+    result, environment, saved = contents
     config = folder / "config.yaml"
     lines = config.read_text().splitlines() if config.is_file() else [folder.name]
     seed = next((line.partition(": ")[2] for line in lines if line.startswith("seed: ")), "")
@@ -79,13 +81,6 @@ def _read(root: Path, folder: Path) -> Run:
     if run.status == "finished" and None in run.metrics.values():
         raise ValueError("finished without metrics")
     return run
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is none that seedbed wrote")
-    return content
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

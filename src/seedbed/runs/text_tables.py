@@ -9,10 +9,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], last_left: bool 
     """Plain text columns, the first to the left, the others to the right, but for the last one with `last_left`."""
     cells = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for first, *others in cells:
-        line = [first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]
-        lines.append("  ".join([*line[:-1], others[-1]] if last_left else line).rstrip())
+    sides = ["<", *">" * (len(widths) - 2), "<" if last_left else ">"]
+    template = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    lines = [template.format(*row).rstrip() for row in cells]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
