@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -46,14 +45,7 @@ def new_folder(request: Request) -> Path:
 
 
 class TrainingRecord:
-    """The record of one training.
-
-    Args:
-        folder: the run folder.
-        experiment: what is trained.
-        request: what was asked for.
-        resumed: whether the folder has a run to go on with.
-    """
+    """The record of one training: of an experiment, in a run folder; `resumed`: the folder has a run to go on with."""
 
     def __init__(self, folder: RunFolder, experiment: Experiment, request: Request, resumed: bool):
         self.folder, self.experiment, self.request, self.resumed = folder, experiment, request, resumed
@@ -143,7 +135,10 @@ class TrainingRecord:
         experiment, state, path = self.experiment, self.experiment.state, self.folder.path
         self._draw_evidence(evaluation)
         best = state.history[state.stopping.best_epoch - 1]
-        result: dict[str, Any] = {
+        seconds = {"seconds": sum(row["seconds"] for row in state.history)}
+        if experiment.pipeline:
+            seconds["feature_seconds"] = experiment.pipeline.seconds_
+        result = {
             "status": "finished",
             "title": self.request.title,
             **evaluation.summary,
@@ -151,8 +146,7 @@ class TrainingRecord:
             "best_epoch": state.stopping.best_epoch,
             "epochs": state.epoch,
             "stopped_early": state.epoch < experiment.settings.train.epochs,
-            "seconds": sum(row["seconds"] for row in state.history),
-            **({"feature_seconds": experiment.pipeline.seconds_} if experiment.pipeline else {}),
+            **seconds,
             "parameters": experiment.parameters,
             "images": {name: len(split) for name, split in experiment.data.splits.items()},
         }
@@ -166,10 +160,11 @@ class TrainingRecord:
         return RunResult("finished", str(path), result)
 
     def _draw_evidence(self, evaluation: Evaluation) -> None:
-        experiment = self.experiment
-        if experiment.preprocess is None or not hasattr(experiment.model, "stages"):
-            return
         from seedbed.plots.evidence import draw_evidence
+
+        experiment = self.experiment
+        if experiment.preprocess is None:
+            return
 
         draw_evidence(
             experiment.model, experiment.data.test, experiment.loader, evaluation.labels, evaluation.predictions,

@@ -106,12 +106,8 @@ class TrainedExperiment(Experiment):
 def read(request: Request, source: Mapping[str, Any] | None = None) -> TrainedExperiment:
     """Read the file that `checkpoint=` names, or the one in the run folder that it names.
 
-    Args:
-        source: what to take images from, `_target_` and arguments, in place of the run's own data set.
-
-    Raises:
-        UserError: the file is no checkpoint of ours, or asks for code or paths that are not; an override that would
-            be ignored.
+    `source` has `_target_` and arguments of what to take images from, in place of the run's own data set. A UserError
+    says that the file is no checkpoint of ours, asks for foreign code or paths, or that an override would be ignored.
     """
     path, typed = Path(request.config["checkpoint"]), request.typed
     if path.is_dir():
