@@ -57,8 +57,7 @@ def lock(path: Path, wait: bool = False) -> FileLock:
 def make_once(folder: Path, fill: Callable[[Path], None], is_stale: Callable[[], bool] = lambda: False) -> None:
     """Make a folder of files that a killed or a second process cannot spoil, unless it exists and is not stale.
 
-    `fill` writes the files into a private folder, which is then renamed. A lock saves a second process the same work;
-    without locks both do it and the first folder stays.
+    `fill` writes them into a private folder, renamed when it is whole. A lock saves a second process the same work.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     held = lock(folder.with_suffix(".lock"), wait=True)

@@ -56,7 +56,7 @@ def test_choice_goes_round_the_classes():
 
 
 def drawn(path, labels, predictions, *, channels=1, size=28, names=LONG, heat=None):
-    """Draw noise under these labels; the picture's pixels."""
+    """Draw noise under these labels; the plot's pixels."""
     rng = np.random.default_rng(0)
     labels, predictions = np.array(labels), np.array(predictions)
     images = rng.random((len(labels), channels, size, size)).astype(np.float32)
@@ -64,8 +64,8 @@ def drawn(path, labels, predictions, *, channels=1, size=28, names=LONG, heat=No
     draw_overlays(
         images, maps, labels, predictions, np.linspace(0.25, 1, len(labels)), names, "layer3 (4 x 4)", "a run", path
     )
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+    with Image.open(path) as plot:
+        return np.asarray(plot.convert("RGB"))
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_models_evidence_is_drawn_on_the_images_that_are_chosen(tmp_path, text
     assert path.stat().st_size > 10_000
     assert all(p.grad is None for p in model.parameters())
     written, (axes,) = texts
-    # Right ones first, class by class; the image is the split's own, as it was before the normalisation.
+    # Right ones first, class by class; the image is that of the split, not normalised.
     assert [text for text in written if text in "abc" or text[1:].startswith(",\n")] == [
         "a", "b", "c", "a,\ntaken for b", "b,\ntaken for c", "c,\ntaken for a",
     ]  # fmt: skip

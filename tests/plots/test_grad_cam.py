@@ -159,7 +159,7 @@ def test_leaves_the_model_as_it_was(training):
     first = grad_cam(model, layer, x, classes)
     assert state(model) == before and name == "stage2"
     assert all(p.grad is None for p in model.parameters()) and x.grad is None and not x.requires_grad
-    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())  # norms have counted nothing
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())  # BatchNorm has counted nothing
     assert torch.equal(grad_cam(model, layer, x, classes), first)  # dropout is off
 
 

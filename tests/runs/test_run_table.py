@@ -1,4 +1,4 @@
-"""Earlier runs: by their files alone, whatever else lies there."""
+"""Earlier runs: read from their files alone, beside whatever else a folder holds."""
 
 from __future__ import annotations
 

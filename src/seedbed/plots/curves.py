@@ -31,11 +31,7 @@ def draw_curves(rows: Rows, metric: str, best_epoch: int, title: str, path: Path
 
 
 def draw_comparison(histories: Mapping[str, Rows], path: Path) -> None:
-    """Validation accuracy and loss by epoch, a line a run, the best epoch of each marked.
-
-    Args:
-        histories: name of the run -> its rows; at most `MOST_RUNS` of them.
-    """
+    """Validation accuracy and loss by epoch, the best one marked, of at most `MOST_RUNS` runs: name -> rows."""
     figure = Figure(figsize=(12, 4.6))
     colours = colormaps["tab10" if len(histories) <= 10 else "tab20"].colors
     for axes, metric, best in zip(figure.subplots(1, 2), ("accuracy", "loss"), (np.argmax, np.argmin), strict=True):

@@ -44,13 +44,12 @@ def draw_evidence(
     model: nn.Module, split: Split, make_loader: Callable[..., Loader], labels: np.ndarray, predictions: np.ndarray,
     autocast: Callable, classes: Sequence[str], title: str, path: Path,
 ) -> None:  # fmt: skip
-    """Draw where a model found its evidence in some images; nothing for one whose maps are too small to say.
+    """Draw where a model found its evidence in some images of a split; nothing for one whose maps are too small.
 
     Args:
-        split: `N` images, of which `make_loader(split, batch_size=...)` makes batches.
-        labels, predictions: int `[N]`.
+        make_loader: (split, batch_size=...) -> its batches.
+        labels, predictions: int `[N]`, in the split's order.
         autocast: makes the context that sets the precision.
-        classes: class names in label order.
     """
     if not hasattr(model, "stages"):
         return
@@ -78,7 +77,7 @@ def draw_overlays(
     """A plot of pairs, those predicted right above the wrong ones: the image, and its evidence over it in grey.
 
     Args:
-        images: float `[N, C, H, W]` in [0, 1], C 1 or 3, N > 0, as the model sees them but not normalised.
+        images: float `[N, C, H, W]` in [0, 1], N > 0, C 1 or 3, as the model sees them but not normalised.
         maps: float `[N, H, W]` in [0, 1], from `grad_cam` for the predicted classes.
         confidences: float `[N]`, the softmax probability of each prediction.
         stage: where the evidence was taken, like "layer3 (4 x 4)".

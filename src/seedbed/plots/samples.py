@@ -17,12 +17,9 @@ SIDE, ROW = 0.95, 1.16  # of an image, of a row; a column is 1 wide
 def draw_samples(
     images: np.ndarray, labels: Sequence[str], counts: Mapping[str, Sequence[int]], title: str, path: Path
 ) -> None:
-    """A grid of training images, and beside it how many images each class has.
+    """A grid of training images, float `[N, C, S, S]` in [0, 1], with their labels; beside it the size of each class.
 
-    Args:
-        images: float `[N, C, S, S]` in [0, 1].
-        labels: class name of each image.
-        counts: class name -> number of training, validation and test images.
+    `counts` has the number of training, validation and test images by class name.
     """
     rows, k = -(-len(images) // COLUMNS), len(counts)
     height = max(1.45 * rows + 0.6, min(0.1 * k, 14) + 1.4, 5)
