@@ -17,7 +17,7 @@ from seedbed.features.descriptors import BINS, CELLS, LAB_OFFSET, LAB_SPAN, Dens
 from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.visual_words import BagOfVisualWords
-from seedbed.plots.run_plots import TRAIN_COLOUR, VAL_COLOUR, save
+from seedbed.plots.figure import TRAIN_COLOUR, VAL_COLOUR, save
 from seedbed.runs.run_folder import RunFolder
 from seedbed.runs.text_tables import short
 from seedbed.types import ImageData
