@@ -116,7 +116,7 @@ class Features:
             bag.vocabulary.set_params(batch=max(1, min(bag.vocabulary.batch, len(images) // batches)))
         self.images, self.bag = images, bag.fit(images)
         self.words = self.bag.words_
-        self.ours = {name: clone(bag)._keep(self.words) for name in dict.fromkeys(["hard", bag.assignment])}
+        self.ours = {name: clone(bag).restore(self.words) for name in dict.fromkeys(["hard", bag.assignment])}
         for name, ours in self.ours.items():
             ours.set_params(assignment=name)
         self.descriptors = float(bag.descriptor.describe(images[:1000]).counts.mean())
