@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_server import LONGEST, CommandServer
 from hypothesis import settings
 from PIL import Image
 
@@ -51,21 +52,48 @@ class Outcome:
         return self
 
 
-@pytest.fixture
-def seedbed(tmp_path, cache):
-    """Call the real command, `python -m run WORDS`, in a folder of its own."""
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[CommandServer]:
+    """One for the whole session: what a command imports is imported once."""
+    server = CommandServer()
+    yield server
+    server.close()
 
-    def call(*words: str, cwd: Path = tmp_path, **env: str) -> Outcome:
-        outputs = tmp_path / "outputs"
-        environment = {
-            **os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(outputs), "SEEDBED_TEST": "1", **env,
-        }  # fmt: skip
+
+class Command:
+    """`python -m run OVERRIDES`, with runs and cache where the test has them.
+
+    Args:
+        folder: of the test; commands run there, and write into its `outputs`.
+    """
+
+    def __init__(self, server: CommandServer, folder: Path, cache: Path):
+        self.server, self.folder, self.cache = server, folder, cache
+        self.outputs = folder / "outputs"
+
+    def __call__(self, *overrides: str, cwd: Path | None = None, before: str = "", **env: str) -> Outcome:
+        """The command in a fork of the session's server; `before` is code that runs first, in that fork."""
+        done = self.server.run(overrides, cwd or self.folder, self._environment(env), before)
+        return Outcome(*done, self.outputs)
+
+    def process(
+        self, *overrides: str, cwd: Path | None = None, program: Sequence[str] = ("-m", "run"), **env: str
+    ) -> Outcome:
+        """The command in a new process: for a test of how processes begin and end, or how much they take."""
         done = subprocess.run(
-            [sys.executable, "-m", "run", *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr, outputs)
+            [sys.executable, *program, *overrides], cwd=cwd or self.folder, env=self._environment(env),
+            capture_output=True, text=True, timeout=LONGEST,
+        )  # fmt: skip
+        return Outcome(done.returncode, done.stdout, done.stderr, self.outputs)
 
-    return call
+    def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        return {**os.environ, "SEEDBED_CACHE": str(self.cache), "SEEDBED_OUTPUTS": str(self.outputs), **env}
+
+
+@pytest.fixture
+def seedbed(command_server, tmp_path, cache) -> Command:
+    """Call the command, `seedbed("dataset=digits", …)`, in a folder of its own."""
+    return Command(command_server, tmp_path, cache)
 
 
 def stopped(words: Sequence[str], outputs: Path, cache: Path, after: str = "*/metrics.csv") -> tuple[Path, str]:

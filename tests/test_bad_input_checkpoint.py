@@ -6,13 +6,12 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from bad_input import CACHE, Door, left, one_message, refused
+from bad_input import CACHE, left, one_message, refused
+from conftest import Command
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -22,14 +21,10 @@ SHORT = ("dataset=digits", "train.epochs=2", "device.threads=1")
 
 
 @pytest.fixture(scope="module")
-def good_run(tmp_path_factory) -> Path:
-    """A finished run that can be gone on with: its folder."""
+def good_run(command_server, tmp_path_factory) -> Path:
+    """A finished run that can be resumed: its folder."""
     folder = tmp_path_factory.mktemp("good")
-    where = (f"cache_root={folder / 'cache'}", f"output_root={folder / 'outputs'}")
-    subprocess.run(
-        [sys.executable, "-m", "run", *SHORT, "train.keep_last=true", *where], check=True, capture_output=True
-    )
-    return next((folder / "outputs").iterdir())
+    return Command(command_server, folder, folder / "cache")(*SHORT, "train.keep_last=true").check().folders[-1]
 
 
 @pytest.fixture
@@ -41,12 +36,6 @@ def run_folder(good_run, tmp_path) -> Path:
 def files_of(folder: Path) -> dict[str, bytes]:
     """Every file but the log, which may grow."""
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "train.log"}
-
-
-@pytest.fixture(scope="module")
-def door():
-    with Door() as door:
-        yield door
 
 
 class Code:
@@ -97,9 +86,9 @@ def test_a_checkpoint_that_is_none(seedbed, tmp_path, run_folder, how):
 
 
 @pytest.mark.parametrize("name", ["last.pt", "config.yaml", "loss.png"])
-def test_another_file_of_a_run_is_no_checkpoint(door, tmp_path, run_folder, name):
+def test_another_file_of_a_run_is_no_checkpoint(seedbed, tmp_path, run_folder, name):
     names = ("checkpoint", str(run_folder / name), "safetensors")
-    refused(door.into(tmp_path), tmp_path, "task=evaluate", f"checkpoint={run_folder / name}", names=names)
+    refused(seedbed, tmp_path, "task=evaluate", f"checkpoint={run_folder / name}", names=names)
 
 
 def rewritten(path: Path, change) -> Path:
@@ -130,13 +119,13 @@ def rewritten(path: Path, change) -> Path:
     ],
     ids=["no_facts", "version", "list", "config", "preprocess", "no_train", "other_widths", "classes", "target"],
 )
-def test_a_checkpoint_with_other_facts(door, tmp_path, run_folder, change, names):
+def test_a_checkpoint_with_other_facts(seedbed, tmp_path, run_folder, change, names):
     path = rewritten(run_folder / "best.safetensors", change)
-    refused(door.into(tmp_path), tmp_path, "task=evaluate", f"checkpoint={path}", names=names or (str(path),))
+    refused(seedbed, tmp_path, "task=evaluate", f"checkpoint={path}", names=names or (str(path),))
 
 
 @pytest.mark.parametrize("group", ["model", "dataset", "augment", "optimizer"])
-def test_a_checkpoint_that_names_other_code(door, tmp_path, run_folder, group):
+def test_a_checkpoint_that_names_other_code(seedbed, tmp_path, run_folder, group):
     marker = tmp_path / "ran"
 
     def change(facts):
@@ -145,7 +134,7 @@ def test_a_checkpoint_that_names_other_code(door, tmp_path, run_folder, group):
         facts["config"][group] = node | own if group != "dataset" else facts["config"][group] | node
 
     path = rewritten(run_folder / "best.safetensors", change)
-    done = door.into(tmp_path)("task=evaluate", f"checkpoint={path}")
+    done = seedbed("task=evaluate", f"checkpoint={path}")
     assert not marker.exists(), "code of the checkpoint's choice ran"
     # What evaluating does not build may name what it likes.
     if group in ("model", "dataset"):
@@ -173,10 +162,10 @@ def test_a_last_checkpoint_that_is_none(seedbed, tmp_path, run_folder, how):
     ],
     ids=["no_state", "version", "list", "tensor"],
 )
-def test_a_last_checkpoint_of_something_else(door, tmp_path, run_folder, state, names):
+def test_a_last_checkpoint_of_something_else(seedbed, tmp_path, run_folder, state, names):
     torch.save(state, run_folder / "last.pt")
     refused(
-        door.into(tmp_path),
+        seedbed,
         tmp_path,
         f"resume={run_folder}",
         "train.epochs=3",
@@ -184,24 +173,24 @@ def test_a_last_checkpoint_of_something_else(door, tmp_path, run_folder, state, 
     )
 
 
-def test_a_last_checkpoint_of_another_model(door, tmp_path, run_folder):
+def test_a_last_checkpoint_of_another_model(seedbed, tmp_path, run_folder):
     text = (run_folder / "config.yaml").read_text()
     (run_folder / "config.yaml").write_text(text.replace("- 75", "- 76"))
     names = (str(run_folder / "last.pt"), "does not fit")
-    refused(door.into(tmp_path), tmp_path, f"resume={run_folder}", "train.epochs=3", names=names)
+    refused(seedbed, tmp_path, f"resume={run_folder}", "train.epochs=3", names=names)
 
 
-def test_a_run_without_a_last_checkpoint(door, tmp_path, run_folder):
+def test_a_run_without_a_last_checkpoint(seedbed, tmp_path, run_folder):
     (run_folder / "last.pt").unlink()
     (run_folder / "result.json").unlink()
-    refused(door.into(tmp_path), tmp_path, f"resume={run_folder}", names=(str(run_folder / "last.pt"), "is not there"))
+    refused(seedbed, tmp_path, f"resume={run_folder}", names=(str(run_folder / "last.pt"), "is not there"))
 
 
 @pytest.mark.parametrize("what", ["empty_folder", "file", "other_folder"])
-def test_a_folder_that_is_no_run(door, tmp_path, run_folder, what):
+def test_a_folder_that_is_no_run(seedbed, tmp_path, run_folder, what):
     folder = {"empty_folder": tmp_path / "empty", "file": run_folder / "last.pt", "other_folder": tmp_path}[what]
     (tmp_path / "empty").mkdir()
-    refused(door.into(tmp_path), tmp_path, f"resume={folder}", names=(f"resume: {folder} is not a run folder",))
+    refused(seedbed, tmp_path, f"resume={folder}", names=(f"resume: {folder} is not a run folder",))
 
 
 SPOILT = [
@@ -212,17 +201,17 @@ SPOILT = [
 
 
 @pytest.mark.parametrize(("name", "content"), SPOILT, ids=[f"{name}-{content[:8]!r}" for name, content in SPOILT])
-def test_a_run_folder_with_a_spoilt_file(door, tmp_path, run_folder, name, content):
+def test_a_run_folder_with_a_spoilt_file(seedbed, tmp_path, run_folder, name, content):
     (run_folder / name).write_bytes(content)
     kept = files_of(run_folder)
-    refused(door.into(tmp_path), tmp_path, f"resume={run_folder}", "train.epochs=3", names=(str(run_folder / name),))
+    refused(seedbed, tmp_path, f"resume={run_folder}", "train.epochs=3", names=(str(run_folder / name),))
     assert files_of(run_folder) == kept
 
 
 @pytest.mark.parametrize("epochs", ["ten", "null", "1.5"])
-def test_a_number_of_epochs_that_is_none(door, tmp_path, run_folder, epochs):
+def test_a_number_of_epochs_that_is_none(seedbed, tmp_path, run_folder, epochs):
     words = (f"resume={run_folder}", f"train.epochs={epochs}")
-    refused(door.into(tmp_path), tmp_path, *words, names=("train.epochs: expected a whole number",))
+    refused(seedbed, tmp_path, *words, names=("train.epochs: expected a whole number",))
 
 
 def test_a_run_folder_whose_configuration_names_code(seedbed, tmp_path, run_folder):

@@ -6,23 +6,16 @@ import re
 import shlex
 
 import pytest
-from bad_input import CACHE, Door, left, one_message, refused
+from bad_input import CACHE, left, one_message, refused
+from conftest import Command
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
-
-@pytest.fixture(scope="module")
-def door():
-    with Door() as door:
-        yield door
-
 
 RANGES = [
     (f"{key}={value}", (key, ">= 1", value))
     for key in ("train.epochs", "train.batch_size", "train.eval_batch_size", "dataset.subset")
     for value in ("0", "-1")
 ]
-# Each in a process of its own.
 CASES = [
     ("trian.epochs=3", ("trian.epochs: no such key", "train.epochs")),
     ("+nonsense=1", ("nonsense: no such key",)),
@@ -37,9 +30,6 @@ CASES = [
     ("resume=nowhere", ("resume: nowhere is not a run folder",)),
     ("--nonsense", ("--nonsense", "--help")),
     ("~model", ("model",)),
-]  # fmt: skip
-# These share one.
-MORE = [
     ("optimizer.lrr=1", ("optimizer.lrr: no such key", "'optimizer.lr'")),
     ("lr=0.1", ("lr: no such key; did you mean 'optimizer.lr'",)),
     ("modle=mlp", ("modle: no such key", "'model'")),
@@ -97,14 +87,17 @@ MORE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("word", "names"), CASES, ids=[word for word, _ in CASES])
-def test_a_mistake_is_one_message(seedbed, tmp_path, word, names):
-    refused(seedbed, tmp_path, "dataset=digits", word, names=names)
+@pytest.mark.parametrize(("typed", "names"), CASES, ids=[typed for typed, _ in CASES])
+def test_a_mistake_is_one_message(seedbed, tmp_path, typed, names):
+    refused(seedbed, tmp_path, "dataset=digits", *typed.split(), names=names)
 
 
-@pytest.mark.parametrize(("word", "names"), MORE, ids=[word for word, _ in MORE])
-def test_another_mistake_is_one_message(door, tmp_path, word, names):
-    refused(door.into(tmp_path), tmp_path, "dataset=digits", *word.split(), names=names)
+IN_A_PROCESS = ("trian.epochs=3", "+model.dropuot=0.1", "--nonsense")
+
+
+@pytest.mark.parametrize(("typed", "names"), [case for case in CASES if case[0] in IN_A_PROCESS], ids=IN_A_PROCESS)
+def test_a_mistake_is_one_message_of_a_new_process(seedbed, tmp_path, typed, names):
+    refused(seedbed.process, tmp_path, "dataset=digits", typed, names=names)
 
 
 def test_a_misspelt_keyword_of_a_class_that_is_not_ours(seedbed, tmp_path):
@@ -166,10 +159,10 @@ NOWHERE = ("dataset=fruits", "dataset.root=/nowhere/at/all", "task=train")
 @example(words=["features=none"])
 @example(words=["dataset._target_=builtins.exit"])
 @example(words=["hydra.run.dir=${nowhere}"])
-def test_whatever_is_typed_is_answered(door, tmp_path_factory, words):
+def test_whatever_is_typed_is_answered(command_server, tmp_path_factory, words):
     folder = tmp_path_factory.getbasetemp() / "whatever"
     folder.mkdir(exist_ok=True)
-    done = door.into(folder)(*words, *NOWHERE)
+    done = Command(command_server, folder, folder / CACHE)(*words, *NOWHERE)
     assert done.code in (0, 1) and left(folder) == set(), (words, done)
     if done.code == 1:
         one_message(done)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from bad_input import Door, refused
+from bad_input import refused
 from conftest import stopped
 from safetensors.torch import load_file, save_file
 from test_conf import composed
@@ -245,12 +245,6 @@ def test_killed_before_a_checkpoint_it_begins_anew_from_the_file(seedbed, given)
     assert (whole / "best.safetensors").read_bytes() == best
 
 
-@pytest.fixture(scope="module")
-def door():
-    with Door() as door:
-        yield door
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "names"),
@@ -270,6 +264,6 @@ def door():
         (["model=convnet", "+model.rescale_batchnorm=true"], ("model.rescale_batchnorm: ConvNet does not say",)),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_message_and_no_folder(door, tmp_path, words, names):
+def test_a_mistake_is_one_message_and_no_folder(seedbed, tmp_path, words, names):
     base = ("dataset=digits", "model=resnet18", "dataset.subset=200", "device.threads=1")
-    refused(door.into(tmp_path), tmp_path, *base, *words, names=names)
+    refused(seedbed, tmp_path, *base, *words, names=names)

@@ -9,31 +9,21 @@ import contextlib
 import importlib
 import logging
 import os
-import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seedbed import __version__
-from seedbed.errors import UserError, explain, options_of
-from seedbed.sweep import Plan, Sweep, plan
+from seedbed.compose import CONF, choices_of, plain, register_resolvers
+from seedbed.errors import UserError, explain
 from seedbed.types import RunResult
 
 if TYPE_CHECKING:
     from seedbed.request import Request
 
-PATHS = ("checkpoint", "resume", "images", "predictions", "table", "curves")
 TAKE_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 SHOWN_BY_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-NO_JOB = "no job comes of these words; a glob() finds the options of a group, but not those in folders below it"
-WITH_TILDE = ("data_root", "output_root", "cache_root", *PATHS)
-
-
-def conf_folder() -> Path:
-    """The configuration: inside the installed package, or beside `src/` in a clone."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
 
 
 def main() -> int:
@@ -48,13 +38,14 @@ def main() -> int:
 
 
 def _main() -> int:
-    words = sys.argv[1:] = flags_first(sys.argv[1:])
-    if {"-h", "--help"} & set(words):
+    arguments = sys.argv[1:] = flags_first(sys.argv[1:])
+    folders, _ = folder_flags(arguments)
+    if {"-h", "--help"} & set(arguments):
         from seedbed.help import page
 
-        print(page(conf_folder()))
+        print(page(folders))
         return 0
-    if words == ["--version"]:
+    if arguments == ["--version"]:
         print(f"seedbed {__version__}")
         return 0
     _log_to_terminal()
@@ -65,39 +56,48 @@ def _main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with _quiet_usage():
-            return _run_hydra()
+            return _run_hydra(arguments, folders)
     except KeyboardInterrupt:
         return 130
     except SystemExit as error:
         if not error.code:
             return 0
-        flags = " ".join(word for word in words if word.startswith("-"))
+        flags = " ".join(word for word in arguments if word.startswith("-"))
         _complain(f"{flags}: no such flag, or one that lacks its value; see --help")
     except Exception as error:
-        message = explain(error, words, conf_folder())
+        message = explain(error, arguments, folders)
         if message is None or before not in (None, "", "0"):
             raise
         _complain(message)
     finally:
-        if before is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = before
+        os.environ.pop("HYDRA_FULL_ERROR") if before is None else os.environ.update(HYDRA_FULL_ERROR=before)
     return 1
 
 
-def flags_first(words: list[str]) -> list[str]:
+def flags_first(arguments: Sequence[str]) -> list[str]:
     """Hydra's parser takes flags before or after the overrides, not between them."""
-    flags, others, words = [], [], list(words)
-    while words:
-        word = words.pop(0)
+    flags, others, left = [], [], list(arguments)
+    while left:
+        word = left.pop(0)
         is_flag = word.startswith("-")
         (flags if is_flag else others).append(word)
-        if is_flag and words and word in TAKE_A_VALUE:
-            flags.append(words.pop(0))
+        if is_flag and left and word in TAKE_A_VALUE:
+            flags.append(left.pop(0))
         elif word in ("--info", "-i"):  # an override behind it would be taken for what it shows
-            flags[-1] = f"--info={words.pop(0) if words and words[0] in SHOWN_BY_INFO else 'all'}"
+            flags[-1] = f"--info={left.pop(0) if left and left[0] in SHOWN_BY_INFO else 'all'}"
     return [*flags, *others]
+
+
+def folder_flags(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The folders of configuration, ours and those that `--config-dir` adds, and the arguments without them."""
+    folders, others, left = [CONF], [], list(arguments)
+    while left:
+        flag, equals, value = left.pop(0).partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folders.append(Path(value if equals else left.pop(0) if left else ""))
+        else:
+            others.append(f"{flag}{equals}{value}")
+    return [folder for folder in folders if folder.is_dir()], others
 
 
 @contextlib.contextmanager
@@ -113,56 +113,53 @@ def _quiet_usage() -> Iterator[None]:
         ArgumentParser.error = error
 
 
-def _complain(message: object) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def _run_hydra(arguments: Sequence[str], folders: Sequence[Path]) -> int:
+    _, others = folder_flags(arguments)
+    sweeps = {word for word in others if word.startswith("-")} in ({"-m"}, {"--multirun"})
+    results = _sweep([word for word in others if not word.startswith("-")], folders[1:]) if sweeps else _single()
+    signals = [result.signal for result in results if result.signal]
+    return 128 + signals[0] if signals else int(any(result.status == "failed" for result in results))
 
 
-def _run_hydra() -> int:
+def _sweep(overrides: list[str], folders: Sequence[Path]) -> list[RunResult]:
+    from seedbed.sweep import Sweep
+
+    try:
+        return Sweep(overrides, dispatch, folders).run()
+    except UserError as error:
+        return [_refused(error)]
+
+
+def _single() -> list[RunResult]:
+    """One run, or what Hydra's own flags show."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
-    OmegaConf.register_new_resolver("sweep_token", lambda: secrets.token_hex(2), use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("expanded", lambda path: str(Path(path).expanduser()), replace=True)
-    vars(plan).update(vars(Plan()))
+    from seedbed.request import Request
+
     results: list[RunResult] = []
-    sweep: Sweep | None = None
 
-    def job(composed: DictConfig) -> None:
-        nonlocal sweep
-        own = HydraConfig.get()
-        if own.mode != RunMode.MULTIRUN:
-            try:
-                results.append(_dispatch(_request(composed, own, None)))
-            except UserError as error:  # past Hydra, which would add a line of its own
-                results.append(_refused(error))
-            return
-        if sweep is None:
-            if results:
-                return
-            try:
-                _check_jobs(own.job.config_name)
-            except UserError as error:
-                results.append(_refused(error))
-                return
-            sweep = Sweep(Path(own.sweep.dir), _dispatch)
-        sweep.run(own.job.num, lambda: _request(composed, own, sweep.folder))
+    def run(composed: DictConfig) -> None:
+        settings = HydraConfig.get()
+        try:
+            if settings.mode == RunMode.MULTIRUN:
+                raise UserError("hydra.mode: a sweep begins with -m, and with no flag beside it but --config-dir")
+            config = plain(composed)  # first: its complaint of an interpolation is ours
+            results.append(dispatch(Request(config, choices_of(settings), list(settings.overrides.task))))
+        except UserError as error:  # past Hydra, which would add a line of its own
+            results.append(_refused(error))
 
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")(job)()
-        if plan.jobs == []:
-            results.append(_refused(UserError(f"{' '.join(plan.words)}: {NO_JOB}")))
-    finally:
-        if sweep is None:
-            plan.forget_folder()
-        else:
-            sweep.close()
-            results += sweep.results
-    signals = [result.signal for result in results if result.signal]
-    if signals:
-        return 128 + signals[0]
-    return int(any(result.status == "failed" for result in results))
+    register_resolvers()
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
+    return results
+
+
+def dispatch(request: Request) -> RunResult:
+    """Run a request's task."""
+    task = importlib.import_module(f"seedbed.tasks.{request.config['task']}")
+    return task.run(request)
 
 
 def _refused(error: UserError) -> RunResult:
@@ -170,68 +167,8 @@ def _refused(error: UserError) -> RunResult:
     return RunResult("failed", "", {}, str(error))
 
 
-def _check_jobs(config_name: str) -> None:
-    """Check all jobs of a sweep before the first one begins: a slip in the last would show after hours."""
-    from hydra import compose
-
-    from seedbed import build, config
-
-    for number, words in enumerate(plan.jobs or []):
-        try:
-            wanted = _plain(compose(config_name, words))
-            given = [key for key in ("checkpoint", "resume", "images") if wanted.get(key) is not None]
-            for key in given:
-                if not Path(wanted[key]).exists():
-                    raise UserError(f"{key}: {wanted[key]} is not there")
-            if wanted["task"] == "train" and not given:
-                build.rehearse(config.check(wanted), words)
-        except UserError as error:
-            values = ", ".join(f"{key}={value}" for key, value in plan.swept(words).items())
-            raise UserError(f"job {number} ({values}): {error}; no job was begun") from error
-
-
-def _plain(composed: Any) -> dict[str, Any]:
-    """A composed configuration as plain dicts and lists, resolved, the ~ of its places expanded."""
-    from omegaconf import MissingMandatoryValue, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        key = getattr(error, "full_key", None) or "a key"
-        raise UserError(f"{key}: must be given, as {key}=…") from error
-    except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key or 'a key'}: {str(error).strip().splitlines()[0]}") from error
-    for key in PATHS:
-        if not isinstance(config.get(key), str | None):
-            raise UserError(
-                f"{key}: expected a path, got {config[key]!r}; a name that is a number needs two pairs of quotes: "
-                f"'{key}=\"{config[key]}\"'"
-            )
-    tasks = options_of(conf_folder() / "task")
-    if config.get("task") not in tasks:
-        raise UserError(f"task: expected one of {', '.join(tasks)}, got {config.get('task')!r}; give task=…")
-    places = [(config, key) for key in WITH_TILDE] + [(config.get("dataset"), "root")]
-    for holder, key in places:
-        # A shell leaves the ~ of KEY=~/path as it is.
-        if isinstance(holder, dict) and isinstance(holder.get(key), str):
-            holder[key] = str(Path(holder[key]).expanduser())
-    return config
-
-
-def _request(composed: Any, own: Any, sweep: Path | None) -> Request:
-    from seedbed.request import Request
-
-    config = _plain(composed)  # first: its complaint of an interpolation is ours
-    choices = {k: v for k, v in own.runtime.choices.items() if "/" not in k}
-    typed = list(own.overrides.task)
-    place = (sweep, own.job.num) if sweep is not None else None
-    return Request(config, choices, typed, plan.swept(typed) if place else {}, place)
-
-
-def _dispatch(request: Request) -> RunResult:
-    task = importlib.import_module(f"seedbed.tasks.{request.config['task']}")
-    return task.run(request)
+def _complain(message: object) -> None:
+    print(f"error: {message}", file=sys.stderr)
 
 
 def _log_to_terminal() -> None:

@@ -1,9 +1,4 @@
-"""Schemas of the scalar keys, and the check of every `_target_` and keyword before any work.
-
-Scalars that seedbed itself reads are typed by the dataclasses here. A node with a `_target_` is typed by the
-signature that it names. Defaults live in the yaml files; those that stand here are for keys that only some models
-have, and that configurations of earlier runs lack.
-"""
+"""The check of a whole configuration before any work: every scalar by its schema, every keyword by its signature."""
 
 from __future__ import annotations
 
@@ -11,113 +6,16 @@ import importlib
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import MISSING, fields
+from typing import Any
 
 from seedbed.annotations import accepts, describe, holds_objects, is_object
 from seedbed.errors import UserError, nearest
+from seedbed.keys import GROUPS, OPTIONAL_GROUPS, TASK_KEYS
+from seedbed.settings import DatasetSettings, DeviceSettings, ModelSettings, RootSettings, Settings, TrainSettings
+from seedbed.upgrade import renamed
 
-
-def at_least(low: float, **default: Any) -> Any:
-    """A dataclass field whose number may not be below `low`."""
-    return field(metadata={"valid": lambda v: v >= low, "range": f">= {low}"}, **default)
-
-
-def between(low: float, high: float, **default: Any) -> Any:
-    """A dataclass field whose number lies in `[low, high)`."""
-    return field(metadata={"valid": lambda v: low <= v < high, "range": f">= {low} and < {high}"}, **default)
-
-
-def above(low: float) -> Any:
-    """A dataclass field whose number is larger than `low`."""
-    return field(metadata={"valid": lambda v: v > low, "range": f"> {low}"})
-
-
-@dataclass(frozen=True)
-class DatasetSettings:
-    """How a source's images are stored and split (`conf/dataset/_base.yaml`)."""
-
-    image_size: int | None = at_least(1)
-    stored_size: int | None = at_least(1)
-    val_fraction: float = between(0, 1)
-    test_fraction: float = between(0, 1)
-    split_seed: int = at_least(0)
-    subset: int | None = at_least(1)
-    on_bad_image: Literal["fail", "skip"]
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """What a model's yaml says of its input: the size it prefers and the normalisation of pixels in [0, 1].
-
-    `normalize_training` is false in one reading of the report alone: validation and test images are normalised,
-    training images are not (section 3). The keys of fine-tuning, from `pretrained` on, are for models with stages;
-    `rescale_batchnorm` is for those with scales.
-    """
-
-    image_size: int = at_least(1)
-    mean: float | list[float] | None
-    std: float | list[float] | None
-    normalize_training: bool = True
-    pretrained: str | None = None
-    rescale_batchnorm: bool = False
-    freeze: str | None = None
-    freeze_batchnorm: bool = False
-    lr_decay: float = field(default=1.0, metadata={"valid": lambda v: 0 < v <= 1, "range": "> 0 and <= 1"})
-
-
-@dataclass(frozen=True)
-class DeviceSettings:
-    name: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "float32", "bfloat16"]
-    channels_last: bool | Literal["auto"]
-    threads: int | None = at_least(1)
-    compile: bool
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    epochs: int = at_least(1)
-    batch_size: int = at_least(1)
-    eval_batch_size: int = at_least(1)
-    monitor: Literal["val_accuracy", "val_loss"]
-    patience: int | None = at_least(1)
-    label_smoothing: float = between(0, 1)
-    grad_clip: float | None = above(0)
-    keep_last: bool
-    tta: Literal[1, 2, 6] = 1
-    initial_size: int | None = at_least(1, default=None)
-    initial_fraction: float = between(0, 1, default=0.5)
-
-
-@dataclass(frozen=True)
-class RootSettings:
-    seed: int = at_least(0)
-    name: str | None
-    data_root: str
-    output_root: str
-    cache_root: str | None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """A checked configuration. The `*_node` members are plain dicts with a `_target_`, ready to instantiate."""
-
-    root: RootSettings
-    dataset: DatasetSettings
-    model: ModelSettings
-    device: DeviceSettings
-    train: TrainSettings
-    dataset_node: dict
-    features_node: dict | None
-    model_node: dict
-    augment_node: dict
-    optimizer_node: dict
-    scheduler_node: dict | None
-
-
-# Arguments that the composition root fills in from the data or the run: a yaml that says them too
-# would say the same fact twice.
+# What `Experiment` supplies from the data or the run: a yaml that says it too would say the same fact twice.
 SUPPLIED = {
     "dataset": ("data_root",),
     "features": (),
@@ -126,10 +24,7 @@ SUPPLIED = {
     "optimizer": ("params",),
     "scheduler": ("optimizer", "total_steps"),
 }
-# Keys that tasks bring along and read themselves.
-OF_TASKS = ("task", "resume", "checkpoint", "split", "images", "predictions", "runs", "sort", "table", "curves")
-# Groups that a run may have none of.
-OPTIONAL = ("features", "scheduler")
+SCHEMAS = {"dataset": DatasetSettings, "model": ModelSettings, "device": DeviceSettings, "train": TrainSettings}
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 
 
@@ -139,34 +34,42 @@ def check(config: Mapping[str, Any]) -> Settings:
     Raises:
         UserError: names the key, what was expected, and the nearest valid spelling.
     """
-    groups = ("dataset", "features", "model", "augment", "optimizer", "scheduler", "device", "train")
-    root_keys = [f.name for f in fields(RootSettings)]
-    for key in groups:
-        if key not in config:
-            raise UserError(f"{key}: missing; give one of its options, {key}=…")
+    root_keys = [spec.name for spec in fields(RootSettings)]
+    for group in GROUPS:
+        if group not in config:
+            raise UserError(f"{group}: missing; give one of its options, {group}=…")
     for key in config:
-        if key not in (*groups, *root_keys, *OF_TASKS):
-            raise UserError(f"{key}: no such key{nearest(key, [*groups, *root_keys])}")
-    settings = {
-        "root": _scalars(RootSettings, {k: config[k] for k in root_keys if k in config}, ""),
-        "device": _scalars(DeviceSettings, config["device"], "device."),
-        "train": _scalars(TrainSettings, config["train"], "train."),
-    }
-    for group, schema in (("dataset", DatasetSettings), ("model", ModelSettings)):
-        own = {f.name for f in fields(schema)}
-        node = config[group]
-        settings[group] = _scalars(schema, {k: v for k, v in node.items() if k in own}, f"{group}.")
-        settings[f"{group}_node"] = {k: v for k, v in node.items() if k not in own}
-    for group in ("features", "augment", "optimizer", "scheduler"):
+        if key not in (*GROUPS, *root_keys, *TASK_KEYS):
+            raise UserError(f"{key}: no such key{nearest(key, [*GROUPS, *root_keys])}")
+    settings = {"root": _scalars(RootSettings, {key: config[key] for key in root_keys if key in config}, "")}
+    for group, schema in SCHEMAS.items():
+        node, scalars = config[group], config[group]
+        if group in SUPPLIED:  # scalars of our own beside the arguments of a `_target_`
+            names = {spec.name for spec in fields(schema)}
+            scalars = {key: value for key, value in node.items() if key in names}
+            settings[f"{group}_node"] = {key: value for key, value in node.items() if key not in names}
+        settings[group] = _scalars(schema, scalars, f"{group}.")
+    for group in SUPPLIED.keys() - SCHEMAS.keys():
         # Where a preset sets keys of a group that is then none, and these are deleted, an empty one is left.
-        emptied = group in OPTIONAL and config[group] == {}
+        emptied = group in OPTIONAL_GROUPS and config[group] == {}
         settings[f"{group}_node"] = None if emptied else config[group]
+    settings["dataset_node"] = _without_root(settings["dataset_node"])
     for group, supplied in SUPPLIED.items():
         node = settings[f"{group}_node"]
-        if node is None and group in OPTIONAL:
-            continue
-        _check_node(node, group, supplied, needs_target=True)
+        if node is not None or group not in OPTIONAL_GROUPS:
+            _check_node(node, group, supplied, needs_target=True)
     return Settings(**settings)
+
+
+def _without_root(node: dict[str, Any]) -> dict[str, Any]:
+    """Every data set has `root`, null unless typed; a source that is at one place only need not take it."""
+    if "_target_" in node and "root" in node:
+        parameters, open_ended = parameters_of(locate(node["_target_"], "dataset._target_"))
+        if "root" not in parameters and not open_ended:
+            if node["root"] is not None:
+                raise UserError(f"dataset.root: {node['_target_']} takes no root; leave it null")
+            return {key: value for key, value in node.items() if key != "root"}
+    return node
 
 
 def _scalars(schema: type, values: Any, prefix: str) -> Any:
@@ -176,7 +79,7 @@ def _scalars(schema: type, values: Any, prefix: str) -> Any:
     hints = typing.get_type_hints(schema)
     for key in values:
         if key not in hints:
-            raise UserError(f"{prefix}{key}: no such key{nearest(key, hints)}")
+            raise UserError(renamed(prefix + key) or f"{prefix}{key}: no such key{nearest(key, hints)}")
     for spec in fields(schema):
         key = f"{prefix}{spec.name}"
         if spec.name not in values:
@@ -197,56 +100,65 @@ def _check_node(node: Any, path: str, supplied: Sequence[str] = (), needs_target
     if isinstance(node, list):
         for i, item in enumerate(node):
             _check_node(item, f"{path}.{i}")
-        return
-    if not isinstance(node, Mapping):
+    elif not isinstance(node, Mapping):
         if needs_target:
             raise UserError(f"{path}: expected a group with a _target_, got {node!r}")
-        return
-    for key in node:
-        if isinstance(key, str) and key.startswith("_") and key not in HYDRA_KEYS:
-            raise UserError(f"{path}.{key}: no such key{nearest(key, HYDRA_KEYS)}")
-    if "_target_" not in node:
+    else:
+        for key in node:
+            if isinstance(key, str) and key.startswith("_") and key not in HYDRA_KEYS:
+                raise UserError(f"{path}.{key}: no such key{nearest(key, HYDRA_KEYS)}")
+        if "_target_" in node:
+            _check_arguments(node, path, supplied)
+            return
         if needs_target:
-            way = "give the class or function to build, as module.Name"
-            if path in OPTIONAL:
-                left = " ".join(f"~{path}.{key}" for key in node)
-                way = f"choose an option, {path}=…, or, to have none, delete what is left of it: {left}"
-            raise UserError(f"{path}: has no _target_; {way}")
+            raise UserError(f"{path}: has no _target_; {_way_to_a_target(node, path)}")
         for key, value in node.items():
             _check_node(value, f"{path}.{key}")
-        return
-    target = locate(node["_target_"], f"{path}._target_")
-    arguments = {k: v for k, v in node.items() if k not in HYDRA_KEYS}
-    parameters, open_ended = parameters_of(target)
+
+
+def _way_to_a_target(node: Mapping[str, Any], path: str) -> str:
+    if path not in OPTIONAL_GROUPS:
+        return "give the class or function to build, as module.Name"
+    left = " ".join(f"~{path}.{key}" for key in node)
+    return f"choose an option, {path}=…, or, to have none, delete what is left of it: {left}"
+
+
+def _check_arguments(node: Mapping[str, Any], path: str, supplied: Sequence[str]) -> None:
+    """Bind a node's keys to the signature of its `_target_`, and check what lies below them."""
+    arguments = {key: value for key, value in node.items() if key not in HYDRA_KEYS}
+    parameters, open_ended = parameters_of(locate(node["_target_"], f"{path}._target_"))
     for key, value in arguments.items():
         if key in supplied:
             raise UserError(f"{path}.{key}: is taken from the data or the run; leave it out")
-        if key not in parameters:
-            if open_ended:
-                continue
-            takes = [p for p in parameters if p not in supplied]
-            raise UserError(
+        if key in parameters:
+            _check_argument(value, f"{path}.{key}", parameters[key][0])
+        elif not open_ended:
+            takes = [name for name in parameters if name not in supplied]
+            message = (
                 f"{path}.{key}: {node['_target_']} takes no {key!r}{nearest(key, takes)} "
                 f"(it takes {', '.join(takes) or 'nothing'}; to leave {key} out type ~{path}.{key})"
             )
-        annotation = parameters[key][0]
-        if not accepts(value, annotation):
-            raise UserError(f"{path}.{key}: expected {describe(annotation)}, got {value!r}")
-        needs = isinstance(value, Mapping) and "_target_" not in value and holds_objects(annotation)
-        for name, item in value.items() if needs else ():
-            _check_node(item, f"{path}.{key}.{name}", needs_target=True)
-        if not needs:
-            _check_node(value, f"{path}.{key}", needs_target=isinstance(value, Mapping) and is_object(annotation))
+            raise UserError(renamed(f"{path}.{key}") or message)
     missing = [p for p, (_, required) in parameters.items() if required and p not in (*arguments, *supplied)]
     if missing and not (node.get("_partial_") and path not in SUPPLIED):
         raise UserError(f"{path}.{missing[0]}: missing; {node['_target_']} needs it")
+
+
+def _check_argument(value: Any, path: str, annotation: Any) -> None:
+    if not accepts(value, annotation):
+        raise UserError(f"{path}: expected {describe(annotation)}, got {value!r}")
+    if isinstance(value, Mapping) and "_target_" not in value and holds_objects(annotation):
+        for name, item in value.items():
+            _check_node(item, f"{path}.{name}", needs_target=True)
+    else:
+        _check_node(value, path, needs_target=isinstance(value, Mapping) and is_object(annotation))
 
 
 def locate(target: Any, path: str) -> Callable:
     """Import what a `_target_` names.
 
     Raises:
-        UserError: at `path`, if there is no such module, or no such name in it.
+        UserError: at `path`, if it names no module, or no callable of one.
     """
     if not isinstance(target, str) or "." not in target:
         raise UserError(f"{path}: expected module.Name, got {target!r}")
@@ -272,8 +184,36 @@ def parameters_of(target: Callable) -> tuple[dict[str, tuple[Any, bool]], bool]:
         hints = typing.get_type_hints(holder)
     except (NameError, TypeError, AttributeError):
         hints = {}
-    named = {}
-    for name, parameter in signature.parameters.items():
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            named[name] = (hints.get(name, Any), parameter.default is parameter.empty)
+    named = {
+        name: (hints.get(name, Any), parameter.default is parameter.empty)
+        for name, parameter in signature.parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
     return named, any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+
+
+def build(node: Mapping[str, Any] | None, group: str, **supplied: Any) -> Any:
+    """Make what a group's checked node names; a partial is completed by what is supplied, as far as it takes it.
+
+    Raises:
+        UserError: what the node names refuses its arguments.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    if node is None:
+        return None
+    parameters, open_ended = parameters_of(locate(node["_target_"], f"{group}._target_"))
+    supplied = {key: value for key, value in supplied.items() if key in parameters or open_ended}
+    try:
+        if not node.get("_partial_"):
+            return instantiate(dict(node), _convert_="all", **supplied)
+        return instantiate(dict(node), _convert_="all")(**supplied)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        if error.__cause__ is not None:
+            raise UserError(f"{group} ({node['_target_']}): {error.__cause__}") from error
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{group} ({node['_target_']}): {error}") from error

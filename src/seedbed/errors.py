@@ -19,21 +19,21 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | None:
+def explain(error: BaseException, arguments: Sequence[str], folders: Sequence[Path]) -> str | None:
     """One message for a mistake in the command line; None if the exception is not the user's.
 
     Args:
-        words: the command line.
-        conf: the configuration folder, for the options that exist.
+        arguments: of the command.
+        folders: of configuration, ours and the user's, for the options that exist.
     """
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import MarkedYAMLError
 
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
-        return _no_option(words, conf)
+        return _no_option(arguments, folders)
     if isinstance(error, ValueError) and str(error).startswith(("Only one of --", "The --resolve flag")):
-        flags = " ".join(word for word in words if word.startswith("-"))
+        flags = " ".join(word for word in arguments if word.startswith("-"))
         return f"{flags}: these do not go together; --cfg shows one job, without -m and with one value a key"
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -43,7 +43,7 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
     if isinstance(error, OverrideParseException):
         return _grammar(error.override)
     if isinstance(error, MissingConfigException):
-        return _missing(error, words, conf)
+        return _missing(error, arguments, folders)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else None
     text = str(error).strip()
@@ -55,7 +55,7 @@ def explain(error: BaseException, words: Sequence[str], conf: Path) -> str | Non
         return f"{match[1]}: expected a group of keys; name one below it, {match[1]}.KEY=VALUE"
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
-        return _unknown_key(match[1], words, conf)
+        return _unknown_key(match[1], arguments, folders)
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         text = f"{text.splitlines()[0]} {str(error.__cause__).strip().splitlines()[0]}"
     return text.splitlines()[0] if text else type(error).__name__
@@ -76,9 +76,9 @@ def _several_values(word: str) -> str:
     return f"{word}: several values; to run each of them add -m; a list is {key}=[{value}]"
 
 
-def _missing(error: Any, words: Sequence[str], conf: Path) -> str:
-    flag = next((w for w in words if w.startswith(("--config-name", "-cn", "--config-path", "-cp"))), None)
-    given = [word.partition("=")[2] if word == flag else word for word in words]
+def _missing(error: Any, arguments: Sequence[str], folders: Sequence[Path]) -> str:
+    flag = next((w for w in arguments if w.startswith(("--config-name", "-cn", "--config-path", "-cp"))), None)
+    given = [word.partition("=")[2] if word == flag else word for word in arguments]
     if flag is not None and error.missing_cfg_file in (None, *given):
         return f"{flag}: no such configuration; leave it out, or add a folder of your own by --config-dir=FOLDER"
     parts = (error.missing_cfg_file or "").split("/")
@@ -86,40 +86,52 @@ def _missing(error: Any, words: Sequence[str], conf: Path) -> str:
         group, option = "/".join(parts[:-1]), parts[-1]
         return f"{group}={option}: Hydra has no such option; one that a plugin brings needs the plugin installed"
     # experiment/orignal/mlp: the group is what exists of it, the option what follows.
-    known = next((n for n in range(len(parts) - 1, 0, -1) if conf.joinpath(*parts[:n]).is_dir()), 0)
+    groups = groups_of(folders)
+    known = next(
+        (n for n in range(len(parts) - 1, 0, -1) if any(folder.joinpath(*parts[:n]).is_dir() for folder in folders)), 0
+    )
     group, option = "/".join(parts[:known]), "/".join(parts[known:])
-    folder = conf / group
     if not group:
-        groups = sorted(f.name for f in conf.iterdir() if f.is_dir())
         return f"{error.missing_cfg_file}: no such group{nearest(group, groups)} (groups: {', '.join(groups)})"
-    options = options_of(folder)
+    options = options_of(folders, group)
     return f"{group}={option}: no such option{nearest(option, options)} ({group} has: {', '.join(options)})"
 
 
-def _no_option(words: Sequence[str], conf: Path) -> str:
+def _no_option(arguments: Sequence[str], folders: Sequence[Path]) -> str:
     """A group was given something that cannot be an option's name, such as a number or null."""
-    for word in words:
+    for word in arguments:
         group, _, option = word.lstrip("+~").partition("=")
-        if (conf / group).is_dir() and group and option not in options_of(conf / group):
-            return f"{word}: expected an option of {group} ({group} has: {', '.join(options_of(conf / group))})"
+        options = options_of(folders, group) if group else []
+        if options and option not in options:
+            return f"{word}: expected an option of {group} ({group} has: {', '.join(options)})"
     return "a group was given something that is no option's name; see --help"
 
 
-def options_of(folder: Path) -> list[str]:
+def groups_of(folders: Sequence[Path]) -> list[str]:
+    """Names of the groups of configuration folders, but for Hydra's own."""
+    return sorted({path.name for folder in folders for path in folder.iterdir() if path.is_dir()} - {"hydra"})
+
+
+def options_of(folders: Sequence[Path], group: str) -> list[str]:
     """Option names of a group, those of its subfolders with the subfolder's name before them."""
-    paths = (p.relative_to(folder).with_suffix("") for p in sorted(folder.rglob("*.yaml")))
-    return [p.as_posix() for p in paths if not p.name.startswith("_")]
+    roots = [folder / group for folder in folders]
+    paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
+    return [path.as_posix() for path in sorted(paths) if not path.name.startswith("_")]
 
 
-def _unknown_key(key: str, words: Sequence[str], conf: Path) -> str:
+def _unknown_key(key: str, arguments: Sequence[str], folders: Sequence[Path]) -> str:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    groups = {f.name for f in conf.iterdir() if f.is_dir()}
-    choices = [w for w in words if w.partition("=")[0] in groups and "," not in w]
+    from seedbed.upgrade import renamed
+
+    if message := renamed(key):
+        return message
+    groups = groups_of(folders)
+    choices = [w for w in arguments if w.partition("=")[0] in groups and "," not in w]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
+        with initialize_config_dir(str(folders[0]), version_base="1.3"):
             known = [*groups, *_keys(compose("config", choices))]
     except Exception:  # the choices are wrong too; naming the key alone still helps
         known = list(groups)

@@ -1,23 +1,22 @@
-"""Whole files and folders or none: made under a temporary name beside the place, flushed, renamed. Locks on files."""
+"""Whole files and folders or none: made under a temporary name beside the target, flushed, renamed. Locks on files."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
-import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryDirectory
+from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # not on Windows; two processes at once then go unnoticed
-    fcntl = None
+from filelock import FileLock, Timeout
 
 
 def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
-    """Replace `path` by `content`; after a crash at any moment the old file or the new one is there."""
+    """Replace `path` by `content`; a crash at any moment leaves the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -33,58 +32,54 @@ def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def lock(file: IO, wait: bool = False) -> bool:
-    """Lock an open file against other processes until it is closed; the kernel frees it when the process dies.
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Replace `path` by a table."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_atomically(path, text.getvalue())
 
-    Returns:
-        whether it is locked: false where the system has no such locks.
 
-    Raises:
-        BlockingIOError: somebody else holds it, and `wait` is false.
+def lock(path: Path, wait: bool = False) -> FileLock:
+    """Lock a file against other processes until `release()`; the system frees the lock when the process dies.
+
+    A Timeout where another process holds it and `wait` is false. A file system without locks gives none.
     """
-    if fcntl is None:
-        return False
+    # A soft lock, the mere existence of a file, would outlive a killed process.
+    file_lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise
-    except OSError:  # a file system without locks
-        return False
-    return True
+        file_lock.acquire()
+    except OSError as error:
+        if isinstance(error, Timeout):
+            raise
+    return file_lock
 
 
 def make_once(folder: Path, fill: Callable[[Path], None], is_stale: Callable[[], bool] = lambda: False) -> None:
-    """Make a folder of files that a killed or a second process cannot spoil, unless it is there.
+    """Make a folder of files that a killed or a second process cannot spoil, unless it exists and is not stale.
 
-    It is filled under a private name and renamed. A lock saves a second process the same work; where there are none,
-    both do it and the first one's stays.
-
-    Args:
-        fill: writes the files into the private folder that it is given.
-        is_stale: whether a folder that is there should be made anew.
+    `fill` writes them into a private folder, renamed when it is whole. A lock saves a second process the same work.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("a") as file:
-        if lock(file, wait=True):
-            # Whoever began these is gone: it held the lock that is now ours.
+    held = lock(folder.with_suffix(".lock"), wait=True)
+    try:
+        if held.is_locked:  # whoever began these is dead: it held this lock
             for orphan in folder.parent.glob(f".{folder.name}.*.tmp"):
                 shutil.rmtree(orphan, ignore_errors=True)
         if folder.is_dir() and not is_stale():
             return
-        private = folder.with_name(f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-        private.mkdir()
-        try:
+        with TemporaryDirectory(".tmp", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True) as temporary:
+            private = Path(temporary, "new")  # unlike `temporary` open to other users, as the umask says
+            private.mkdir()
             fill(private)
             for path in private.iterdir():
-                with path.open("rb") as written:
-                    os.fsync(written.fileno())
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
             try:
                 if folder.is_dir() and is_stale():
-                    folder.rename(private.with_suffix(".old.tmp"))
+                    folder.rename(Path(temporary, "old"))
                 private.rename(folder)
             except OSError:
                 if not folder.is_dir():
                     raise
-        finally:
-            for own in (private, private.with_suffix(".old.tmp")):
-                shutil.rmtree(own, ignore_errors=True)
+    finally:
+        held.release()

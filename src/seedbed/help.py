@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from seedbed.errors import groups_of, options_of
 
 HEAD = """\
 seedbed trains image classifiers from a configuration.
@@ -32,20 +35,16 @@ More
 """
 
 
-def page(conf: Path) -> str:
-    """The text of `--help`."""
-    defaults = _defaults(conf / "config.yaml")
-    groups = [folder for folder in sorted(conf.iterdir(), key=lambda f: _rank(f.name, defaults)) if folder.is_dir()]
+def page(folders: Sequence[Path]) -> str:
+    """The text of `--help`, of configuration folders: ours first, then the user's."""
+    defaults = _defaults(folders[0] / "config.yaml")
     parts = [HEAD, "Groups and their options (* is the default)"]
-    for folder in groups:
-        if folder.name == "hydra":
-            continue
-        options = [path for path in sorted(folder.rglob("*.yaml")) if not path.name.startswith("_")]
-        parts.append(f"  {folder.name}")
-        for path in options:
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            star = "*" if defaults.get(folder.name) == name else " "
-            parts.append(f"   {star} {name:<15} {_first_comment(path)}")
+    for group in sorted(groups_of(folders), key=lambda name: _rank(name, defaults)):
+        parts.append(f"  {group}")
+        for option in options_of(folders, group):
+            path = next(path for folder in folders if (path := folder / group / f"{option}.yaml").is_file())
+            star = "*" if defaults.get(group) == option else " "
+            parts.append(f"   {star} {option:<15} {_first_comment(path)}")
     return "\n".join([*parts, "", TAIL])
 
 

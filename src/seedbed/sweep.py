@@ -2,151 +2,170 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
+import json
 import logging
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seedbed.compose import CONF, choices_of, compose
 from seedbed.errors import UserError
+from seedbed.files import write_atomically
 from seedbed.types import RunResult
 
 if TYPE_CHECKING:
     from seedbed.request import Request
 
 log = logging.getLogger(__name__)
+SWEEP_FILE = "sweep.json"
+NO_JOB = "no job comes of these overrides; a glob() finds the options of a group, but not those in folders below it"
 
 
-@dataclass
-class Plan:
-    """What Hydra is about to run; empty where this process runs no sweep.
+class Job(NamedTuple):
+    """One run of a sweep.
 
     Attributes:
-        folder: of the sweep.
-        was_there: whether somebody had made it before.
-        words: as they were typed, before they are taken apart into jobs, with those of Hydra's sweeper.
-        jobs: the words of each job; None where another sweeper makes them up as it goes, or another launcher runs
-            them elsewhere.
+        overrides: one value a key.
+        swept: key -> value of those that have several in the sweep.
     """
 
-    folder: Path | None = None
-    was_there: bool = False
-    words: list[str] = field(default_factory=list)
-    jobs: list[list[str]] | None = None
+    number: int
+    overrides: list[str]
+    swept: dict[str, str]
 
-    def swept(self, typed: list[str]) -> dict[str, str]:
-        """Of the words of a job those that name several values in the sweep: key -> its value."""
-        several = {word.split("=", 1)[0] for word in self.words if _names_several(word)}
-        return dict(word.split("=", 1) for word in typed if word.split("=", 1)[0] in several)
-
-    def forget_folder(self) -> None:
-        """Remove the folder that Hydra made before it looked at the jobs, none of which has begun."""
-        if self.folder is not None and not self.was_there:
-            with contextlib.suppress(OSError):
-                if [path.name for path in self.folder.iterdir()] == ["multirun.yaml"]:
-                    (self.folder / "multirun.yaml").unlink()
-                    self.folder.rmdir()
+    def __str__(self) -> str:
+        return f"job {self.number}: {', '.join(f'{key}={value}' for key, value in self.swept.items())}"
 
 
-plan = Plan()
-
-
-def listener() -> Any:
-    """A callback for Hydra that makes the plan: nothing else hears of a sweep before its folder is made."""
-    from hydra.experimental.callback import Callback
-
-    class Listener(Callback):
-        def on_multirun_start(self, config: Any, **_: Any) -> None:
-            own = config.hydra
-            plan.folder = Path(own.sweep.dir)
-            plan.was_there = plan.folder.exists()
-            params = (own.sweeper.get("params") or {}).items()
-            plan.words = [*(f"{key}={value}" for key, value in params), *own.overrides.task]
-            if own.sweeper._target_.endswith(".BasicSweeper") and own.launcher._target_.endswith(".BasicLauncher"):
-                plan.jobs = _jobs(plan.words)
-
-    return Listener()
-
-
-def _jobs(words: list[str]) -> list[list[str]] | None:
-    """The words of every job, by the rules of Hydra's own sweeper; None where it will complain about them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+def jobs_of(overrides: Sequence[str]) -> list[Job]:
+    """The jobs that the overrides of a sweep mean: every combination of their values, the last key's values fastest."""
+    from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
-    try:
-        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-        (batch,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
-    except HydraException:
-        return None
-    return batch
+    with initialize_config_dir(str(CONF), version_base="1.3"):  # its loader knows what a glob() finds
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+        values = {override.get_key_element(): _values(override) for override in parsed}
+    several = {override.get_key_element() for override in parsed if override.is_sweep_override()}
+    combinations = (list(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values()))
+    return [
+        Job(number, [f"{key}={value}" for key, value in pairs], {k: v for k, v in pairs if k in several})
+        for number, pairs in enumerate(combinations)
+    ]
 
 
-def _names_several(word: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return OverridesParser.create().parse_override(word).is_sweep_override()
+def _values(override: Any) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    raise UserError(
+        f"{override.input_line}: a sweep runs listed values: {override.get_key_element()}=A,B,C or range(…)"
+    )
 
 
 class Sweep:
     """The jobs of one command, each of which leaves a result.
 
     Args:
-        folder: of their run folders.
+        overrides: of the command.
         dispatch: runs one job.
+        folders: of configuration beside ours.
+
+    Raises:
+        UserError: the overrides mean no job, or one of them is wrong; nothing was begun.
     """
 
-    def __init__(self, folder: Path, dispatch: Callable[[Request], RunResult]):
-        self.folder = folder
-        self.dispatch = dispatch
+    def __init__(self, overrides: list[str], dispatch: Callable[[Request], RunResult], folders: Sequence[Path] = ()):
+        self.overrides, self.dispatch = overrides, dispatch
         self.results: list[RunResult] = []
-        self.begun = 0
+        self.jobs = jobs_of(overrides)
+        if not self.jobs:
+            raise UserError(f"{' '.join(overrides)}: {NO_JOB}")
+        _, hydra = compose(self.jobs[0].overrides, folders)
+        for kind in ("sweeper", "launcher"):  # with others a failed job would pass for a good one
+            if not hydra[kind]._target_.endswith(f".Basic{kind.capitalize()}"):
+                raise UserError(f"hydra/{kind}: leave it out: jobs run one after another, and {hydra[kind]._target_} "
+                                "would hide those that fail")  # fmt: skip
+        if hydra.sweeper.get("params"):
+            self.jobs = jobs_of([*(f"{key}={value}" for key, value in hydra.sweeper.params.items()), *overrides])
+        self.folder = Path(hydra.sweep.dir)
+        self.requests = [self._checked(job, *compose(job.overrides, folders)) for job in self.jobs]
 
-    @property
-    def interrupted(self) -> bool:
-        return any(result.status == "interrupted" for result in self.results)
+    def _checked(self, job: Job, config: dict[str, Any], hydra: Any) -> Request:
+        """The request of a job, all checked that needs no images: a slip in the last job would show after hours."""
+        from seedbed.experiment import Experiment
+        from seedbed.preflight import check
+        from seedbed.request import Request
 
-    def run(self, number: int, make_request: Callable[[], Request]) -> None:
-        """One job. It never raises: the others go on, and the sweep is closed in good order."""
-        if self.interrupted:
-            return
-        self.begun += 1
-        request, there = None, set(self.folder.glob("*"))
         try:
-            request = make_request()
-            log.info("job %d: %s", number, ", ".join(f"{k}={v}" for k, v in request.swept.items()))
-            self.results.append(self.dispatch(request))
-            return
+            given = [key for key in ("checkpoint", "resume", "images") if config.get(key) is not None]
+            for key in given:
+                if not Path(config[key]).exists():
+                    raise UserError(f"{key}: {config[key]} is not there")
+            if config["task"] == "train" and not given:
+                check(Experiment(config), job.overrides)
+        except UserError as error:
+            values = ", ".join(f"{key}={value}" for key, value in job.swept.items())
+            raise UserError(f"job {job.number} ({values}): {error}; no job was begun") from error
+        typed = [override for override in job.overrides if not override.startswith(("hydra.", "hydra/"))]
+        return Request(config, choices_of(hydra), typed, job.swept, (self.folder, job.number))
+
+    def run(self) -> list[RunResult]:
+        """Run the jobs, and rank them. A job that fails is recorded; one that is interrupted ends the sweep."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            content = {"format_version": 1, "overrides": self.overrides}
+            write_atomically(self.folder / SWEEP_FILE, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"output_root: cannot make {self.folder}: {error.strerror or error}; set output_root (or "
+                "SEEDBED_OUTPUTS) to a folder that can be written"
+            ) from error
+        try:
+            for job, request in zip(self.jobs, self.requests, strict=True):
+                self.results.append(self._run(job, request))
+                if self.results[-1].status == "interrupted":
+                    break
+        finally:
+            self._close()
+        return self.results
+
+    def _run(self, job: Job, request: Request) -> RunResult:
+        """One job. It never raises: the others go on, and the sweep is closed in good order."""
+        from seedbed.runs.run_folder import record_failure
+
+        before = set(self.folder.glob("*"))
+        log.info("%s", job)
+        try:
+            return self.dispatch(request)
         except UserError as error:
             message = str(error)
         except Exception:
             message = traceback.format_exc()
-        log.error("job %d failed: %s", number, message)
-        if request is not None:
-            self._note_failure(number, request, message, there)
-        self.results.append(RunResult("failed", "", {}, message))
-
-    def _note_failure(self, number: int, request: Request, message: str, there: set[Path]) -> None:
-        from seedbed.runs.run_folder import note_failure
-
+        log.error("job %d failed: %s", job.number, message)
         try:
-            note_failure(self.folder, number, request.overrides, request.swept, message, there)
+            record_failure(self.folder, job.number, request.overrides, request.swept, message, before)
         except (OSError, UserError) as error:
-            log.error("job %d: its failure could not be written down: %s", number, error)
+            log.error("job %d: its failure could not be written down: %s", job.number, error)
+        return RunResult("failed", "", {}, message)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Write the leaderboard, and say what did not begin."""
-        from seedbed.runs.text_tables import leaderboard
+        from seedbed.runs.leaderboard import leaderboard
 
         ranking = leaderboard(self.folder)
-        failed = sum(result.status == "failed" for result in self.results)
         if ranking:
             log.info("sweep, best validation accuracy first\n\n%s\n", ranking)
-        rest = list(enumerate(plan.jobs or []))[self.begun :]
-        for number, words in rest:
-            log.info("not begun: job %d: %s", number, ", ".join(f"{k}={v}" for k, v in plan.swept(words).items()))
-        not_begun = f", {len(rest)} not begun" if rest else ""
-        log.info("%d jobs, %d failed%s; sweep folder: %s", self.begun, failed, not_begun, self.folder)
+        begun, failed = len(self.results), sum(result.status == "failed" for result in self.results)
+        for job in self.jobs[begun:]:
+            log.info("not begun: %s", job)
+        left = f", {len(self.jobs) - begun} not begun" if begun < len(self.jobs) else ""
+        log.info("%d jobs, %d failed%s; sweep folder: %s", begun, failed, left, self.folder)
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether a folder holds the runs of a sweep; version 0.1 wrote Hydra's own file there."""
+    return (folder / SWEEP_FILE).is_file() or (folder / "multirun.yaml").is_file()

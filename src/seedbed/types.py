@@ -57,10 +57,12 @@ class ImageData:
 
     @property
     def channels(self) -> int:
+        """Of the images: 1 or 3."""
         return self.train.images.shape[1]
 
     @property
     def splits(self) -> dict[str, Split]:
+        """The splits by their names in messages."""
         return {"training": self.train, "validation": self.val, "test": self.test}
 
 

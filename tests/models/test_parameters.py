@@ -1,4 +1,4 @@
-"""The report's parameter counts, pinned."""
+"""The parameter counts of the student's report, pinned, and what its models do otherwise than ours."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import torch
 import torchvision
 from torchvision.models.resnet import ResNet
 
+from seedbed.data.preprocess import Preprocess
 from seedbed.errors import UserError
-from seedbed.models.convnet import ConvNet
+from seedbed.models.convnet import Bottleneck, ConvNet, Stage
 from seedbed.models.mlp import MLP
+from seedbed.models.report import ReportConvNet, ReportMLP
 from seedbed.models.resnet import ResNet18
 
 
@@ -23,8 +25,8 @@ def test_mlp_on_pixels():
 
 def test_mlp_on_features():
     assert count(MLP((64,), 10, [128, 256, 512, 256, 128, 64])) == 348_746
-    norms = [True, True, True, False, True, True]
-    assert count(MLP((128,), 141, [384, 1152, 3456, 1152, 384, 128], batch_norm=norms)) == 8_981_517
+    batch_norm = [True, True, True, False, True, True]
+    assert count(MLP((128,), 141, [384, 1152, 3456, 1152, 384, 128], batch_norm=batch_norm)) == 8_981_517
 
 
 @pytest.mark.parametrize(
@@ -33,12 +35,12 @@ def test_mlp_on_features():
 )
 @pytest.mark.parametrize("order", ["norm_relu", "relu_norm"])
 def test_convnet(channels, classes, shared, parameters, order):
-    model = ConvNet((channels, 28, 28), classes, share_blocks=shared, norm_order=order)
+    model = ReportConvNet((channels, 28, 28), classes, share_blocks=shared, norm_order=order)
     assert count(model) == parameters
 
 
 def test_the_count_of_the_report_itself_has_one_more_layer_in_the_classifier():
-    assert count(ConvNet((3, 28, 28), 141, share_blocks=True, head_widths=[1024, 256])) == 10_173_181
+    assert count(ReportConvNet((3, 28, 28), 141, head_widths=[1024, 256])) == 10_173_181
 
 
 def test_the_classifier_without_hidden_layers_is_one_layer():
@@ -88,26 +90,46 @@ def test_resnet18_repeats_grey_images():
 
 
 def test_shared_blocks_are_one_block_passed_twice():
-    from seedbed.models.convnet import Stage
-
-    stage = Stage(8, 2, repeats=2, share=True, order="relu_norm").eval()
+    (stage, *_) = (m for m in ReportConvNet((1, 28, 28), 10, base_depth=2, expansion=4).eval().modules() if is_stage(m))
     x = torch.randn(1, 8, 5, 5)
     assert torch.equal(stage(x), stage.blocks[0](stage.blocks[0](x)))
-    assert len({id(p) for p in stage.parameters()}) == len(stage.state_dict()) - 3 * 3  # three norms' statistics
+    assert len({id(p) for p in stage.parameters()}) == len(stage.state_dict()) - 3 * 3  # three layers' statistics
 
 
-def test_the_reports_order_of_relu_and_norm():
-    from seedbed.models.convnet import Bottleneck
-
-    kinds = lambda order: [type(m).__name__ for m in Bottleneck(8, 2, order).body]  # noqa: E731
-    assert kinds("relu_norm") == ["Conv2d", "ReLU", "BatchNorm2d"] * 3
-    assert kinds("norm_relu") == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d", "BatchNorm2d"]
+def is_stage(module: torch.nn.Module) -> bool:
+    return isinstance(module, Stage)
 
 
-def test_softmax_output_is_a_switch():
+def test_the_papers_order_of_relu_and_batchnorm():
+    kinds = lambda relu_first: [type(m).__name__ for m in Bottleneck(8, 2, relu_first).body]  # noqa: E731
+    assert kinds(True) == ["Conv2d", "ReLU", "BatchNorm2d"] * 3
+    assert kinds(False) == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d", "BatchNorm2d"]
+
+
+def test_without_what_only_the_paper_does_its_convnet_is_ours():
+    made = []
+    for kind in (ConvNet, lambda *args: ReportConvNet(*args, share_blocks=False, norm_order="norm_relu")):
+        torch.manual_seed(0)
+        made.append(kind((1, 28, 28), 10, 4, 2).eval())
+    x = torch.randn(2, 1, 28, 28)
+    assert made[0].state_dict().keys() == made[1].state_dict().keys() and torch.equal(made[0](x), made[1](x))
+
+
+def test_training_images_may_stay_as_they_are():
+    preprocess = Preprocess(28, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2))
+    assert ReportConvNet((3, 28, 28), 10, 4, 2).train_preprocess(preprocess) == preprocess
+    literal = ReportConvNet((3, 28, 28), 10, 4, 2, normalize_training=False).train_preprocess(preprocess)
+    assert literal == Preprocess(28, (0.0,) * 3, (1.0,) * 3)
+
+
+def test_the_papers_mlp_ends_in_probabilities():
     x = torch.randn(3, 1, 4, 4)
-    assert torch.allclose(MLP((1, 4, 4), 5, [6], softmax_output=True).eval()(x).sum(1), torch.ones(3))
-    assert not torch.allclose(MLP((1, 4, 4), 5, [6]).eval()(x).sum(1), torch.ones(3))
+    made = []
+    for kind in (MLP, ReportMLP):
+        torch.manual_seed(0)
+        made.append(kind((1, 4, 4), 5, [6]).eval())
+    assert torch.equal(made[0](x).softmax(1), made[1](x)) and made[1].outputs_probabilities
+    assert made[0].state_dict().keys() == made[1].state_dict().keys()
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from torch import nn
 
 from seedbed.errors import UserError
 from seedbed.models.convnet import ConvNet
-from seedbed.models.fine_tuning import FrozenBatchNorm2d, freeze, groups
+from seedbed.models.fine_tuning import FrozenBatchNorm2d, freeze, parameter_groups
 from seedbed.models.mlp import MLP
+from seedbed.models.report import ReportConvNet
 from seedbed.models.resnet import ResNet18
 
 
@@ -20,7 +21,8 @@ def resnet() -> ResNet18:
 
 def convnet(share: bool = False) -> ConvNet:
     torch.manual_seed(0)
-    return ConvNet((3, 16, 16), 4, base_depth=4, expansion=2, share_blocks=share)
+    kind = ReportConvNet if share else ConvNet
+    return kind((3, 16, 16), 4, base_depth=4, expansion=2)
 
 
 def trained(model: nn.Module, steps: int = 3) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -195,7 +197,7 @@ def names_of(model: nn.Module, group: dict) -> list[str]:
 def test_without_decay_all_that_learns_is_one_group(upto):
     model = resnet()
     freeze(model, upto, False)
-    (group,) = groups(model, 0.1, 1.0)
+    (group,) = parameter_groups(model, 0.1, 1.0)
     assert group.keys() == {"params"}
     expected = [name for name, _ in model.named_parameters() if not upto or name.startswith(("layer4.", "fc."))]
     assert names_of(model, group) == expected
@@ -204,7 +206,7 @@ def test_without_decay_all_that_learns_is_one_group(upto):
 @pytest.mark.parametrize("make", [resnet, convnet])
 def test_each_stage_learns_at_half_the_rate_of_the_one_above(make):
     model = make()
-    found = groups(model, 0.8, 0.5)
+    found = parameter_groups(model, 0.8, 0.5)
     assert [group["lr"] for group in found] == [0.8 / 2**n for n in range(len(model.stages()))]
     stages = list(reversed(keys_of(model).values()))
     assert all(set(names_of(model, group)) <= stage for group, stage in zip(found, stages, strict=True))
@@ -217,7 +219,7 @@ def test_each_stage_learns_at_half_the_rate_of_the_one_above(make):
 def test_what_is_frozen_is_in_no_group(upto):
     model = resnet()
     freeze(model, upto, False)
-    found = groups(model, 1.0, 0.5)
+    found = parameter_groups(model, 1.0, 0.5)
     left = {"stem": 5, "layer2": 3, "layer4": 1}[upto]
     assert [group["lr"] for group in found] == [0.5**n for n in range(left)]
     assert names_of(model, found[0]) == ["fc.weight", "fc.bias"]
@@ -228,7 +230,7 @@ def test_what_is_frozen_is_in_no_group(upto):
 
 def test_a_model_without_stages_has_one_rate():
     model = MLP((1, 4, 4), 3, [5])
-    (group,) = groups(model, 0.1, 1)
+    (group,) = parameter_groups(model, 0.1, 1)
     assert len(group["params"]) == len([*model.parameters()])
     with pytest.raises(UserError, match=r"^model\.lr_decay: MLP has no stages"):
-        groups(model, 0.1, 0.5)
+        parameter_groups(model, 0.1, 0.5)

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from seedbed.models.convnet import ConvNet
 from seedbed.models.mlp import MLP
+from seedbed.models.report import ReportConvNet
 from seedbed.models.resnet import ResNet18
-from seedbed.plots.grad_cam import MIN_SIDE, evidence_layer, grad_cam, map_sizes
+from seedbed.plots.grad_cam import MIN_SIDE, evidence_layer, grad_cam
 
 
 class Halves(nn.Module):
@@ -121,7 +122,7 @@ def test_the_map_is_the_layers_own_though_the_next_module_works_in_place():
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_stage_of_a_convnet(order, share, channels):
-    model = seeded(ConvNet, (channels, 28, 28), 4, 4, 2, norm_order=order, share_blocks=share)
+    model = seeded(ReportConvNet, (channels, 28, 28), 4, 4, 2, norm_order=order, share_blocks=share)
     for name, modules in model.stages().items():
         if name != "head":
             heat = grad_cam(model, modules[-1], images(2, channels, 28, 28), torch.tensor([0, 3]))
@@ -154,11 +155,11 @@ def test_leaves_the_model_as_it_was(training):
     model.features[1].train(not training)  # a part may be in another mode than the rest
     before, weights = state(model), {k: v.clone() for k, v in model.state_dict().items()}
     x, classes = images(2, 1, 28, 28), torch.tensor([0, 3])
-    name, layer = evidence_layer(model, x)
+    name, layer, _ = evidence_layer(model, x)
     first = grad_cam(model, layer, x, classes)
     assert state(model) == before and name == "stage2"
     assert all(p.grad is None for p in model.parameters()) and x.grad is None and not x.requires_grad
-    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())  # norms have counted nothing
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())  # BatchNorm has counted nothing
     assert torch.equal(grad_cam(model, layer, x, classes), first)  # dropout is off
 
 
@@ -213,7 +214,8 @@ def test_a_layer_without_a_map():
     for layer in (model.fc, nn.ReLU()):  # gives a vector; is no part of the model
         with pytest.raises(ValueError, match="gave no map"):
             grad_cam(model, layer, spots(), torch.tensor([0]))
-        assert map_sizes(model, [layer], spots()) == [None]
+    model.stages = lambda: {"stem": [model.fc], "other": [nn.ReLU()]}
+    assert evidence_layer(model, spots()) is None
 
 
 @pytest.mark.parametrize(
@@ -233,11 +235,14 @@ def test_a_layer_without_a_map():
 def test_the_deepest_stage_that_shows_something(make, size, stage, side):
     model = seeded(make, (3, size, size), 3, **({"base_depth": 4, "expansion": 2} if make is ConvNet else {}))
     x = images(1, 3, size, size)
-    sizes = dict(zip(model.stages(), map_sizes(model, [m[-1] for m in model.stages().values()], x), strict=True))
-    name, layer = evidence_layer(model, x)
-    assert (name, sizes[name]) == (stage, (side, side)) and layer is model.stages()[name][-1]
-    deeper = [size[0] for size in [*sizes.values()][[*sizes].index(name) + 1 :] if size]
-    assert all(other < min(side, MIN_SIDE) for other in deeper)
+    assert evidence_layer(model, x) == (stage, model.stages()[stage][-1], (side, side))
+    stages = model.stages()
+    sides = {}
+    for name in stages:
+        stages[name][-1].register_forward_hook(lambda _m, _i, output, name=name: sides.update({name: output.shape[2:]}))
+    model(x)
+    deeper = [sides[name] for name in [*stages][[*stages].index(stage) + 1 :] if len(sides[name]) == 2]
+    assert all(other[0] < min(side, MIN_SIDE) for other in deeper)
 
 
 def test_no_layer_where_nothing_can_be_shown():

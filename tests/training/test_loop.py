@@ -54,10 +54,10 @@ def make_state(dropout: float = 0.3, one_cycle: bool = False) -> State:
     model = MLP((1, 6, 6), 3, [16], dropout=dropout)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2, fused=True)
     if one_cycle:
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=40)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=40)
     else:
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
-    return State(model, optimizer, schedule, EarlyStopping("val_accuracy", None), schedule_batches=one_cycle)
+        scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+    return State(model, optimizer, scheduler, EarlyStopping("val_accuracy", None), scheduler_per_batch=one_cycle)
 
 
 def make_loaders(augment: Chain | None = None):

@@ -79,7 +79,7 @@ def test_the_figures_average_views_and_the_predictions_are_of_the_images_as_they
     split = image_split((images * 255).to(torch.uint8).numpy(), np.arange(40) % 3)
     loader = Loader(split, Preprocess(6, (0.5,), (0.1,)), batch_size=16, device=torch.device("cpu"))
     options = (loader, nn.CrossEntropyLoss(), contextlib.nullcontext, 3)
-    one, six = test(model, *options), test(model, *options, views=6)
+    one, six = test(model, *options), test(model, *options, tta=6)
     loss, averaged, labels = predict(AveragedTTA(model, 6), *options[:3])
     assert (averaged != one.predictions).any() and np.array_equal(six.predictions, one.predictions)
     assert six.summary["test_without_tta"] == one.summary["test"] and six.summary["test"]["loss"] == loss

@@ -1,10 +1,9 @@
-"""DeepConvNet: the report's bottleneck network (section 3)."""
+"""DeepConvNet: the bottleneck network of the student's report (section 3), in the usual order of its layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
-from typing import Literal
 
 import torch
 from torch import nn
@@ -12,90 +11,74 @@ from torch import nn
 from seedbed.errors import UserError
 from seedbed.models.convolution import Conv2d
 
-NormOrder = Literal["norm_relu", "relu_norm"]
-
-
-def activated(width: int, order: NormOrder) -> list[nn.Module]:
-    """Batch norm and ReLU, in the usual order or in the report's."""
-    pair = [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-    return pair if order == "norm_relu" else pair[::-1]
-
 
 class Bottleneck(nn.Module):
     """1x1 down to `width`, 3x3, 1x1 up again; the input is added, then a ReLU.
 
-    In the usual order (`norm_relu`) the last convolution's ReLU comes after the sum alone; the report's
-    (`relu_norm`) has one before the last norm too.
-
     Args:
         channels: of input and output.
         width: of the bottleneck.
+        relu_first: ReLU before each BatchNorm layer and, unlike the usual order, before the sum as well.
     """
 
-    def __init__(self, channels: int, width: int, order: NormOrder):
+    def __init__(self, channels: int, width: int, relu_first: bool = False):
         super().__init__()
-        last = activated(channels, order)
+        last = activated(channels, relu_first)
         self.body = nn.Sequential(
             Conv2d(channels, width, 1, bias=False),
-            *activated(width, order),
+            *activated(width, relu_first),
             Conv2d(width, width, 3, padding=1, bias=False),
-            *activated(width, order),
+            *activated(width, relu_first),
             Conv2d(width, channels, 1, bias=False),
-            *(last[:1] if order == "norm_relu" else last),
+            *(last if relu_first else last[:1]),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, channels, H, W]` -> the same shape."""
         return torch.relu(self.body(x) + x)
 
 
-class Stage(nn.Module):
-    """Bottlenecks one after another; with `share` a single one, passed `repeats` times."""
+def activated(width: int, relu_first: bool = False) -> list[nn.Module]:
+    """BatchNorm and ReLU, or the other way round."""
+    pair = [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    return pair[::-1] if relu_first else pair
 
-    def __init__(self, channels: int, width: int, repeats: int, share: bool, order: NormOrder):
+
+class Stage(nn.Module):
+    """Bottlenecks one after another, all of them `passes` times."""
+
+    def __init__(self, blocks: Sequence[Bottleneck], passes: int = 1):
         super().__init__()
-        self.passes = repeats if share else 1
-        self.blocks = nn.Sequential(*(Bottleneck(channels, width, order) for _ in range(1 if share else repeats)))
+        self.passes = passes
+        self.blocks = nn.Sequential(*blocks)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` -> the same shape."""
         for _ in range(self.passes):
             x = self.blocks(x)
         return x
 
 
 class ConvNet(nn.Module):
-    """The report's DeepConvNet. With d(k) = base_depth * expansion^k: a 7x7 stride-2 stem to d0 and d1, three stages
-    of bottlenecks at d1, d2 and d3, each followed by a 1x1 stride-2 convolution, global average pooling, and a
-    linear classifier d4 -> d2 -> classes.
-
-    As the report wrote it (`share_blocks`, `relu_norm`) it has 6,729,050 parameters for one channel and ten classes.
-    For three channels and 141 classes the report counts 10,173,181, more than it describes: as many as this has with a
-    classifier d4 -> d3 -> d2 -> classes (`head_widths` 1024, 256).
+    """DeepConvNet. With d(k) = base_depth * expansion^k: a 7x7 stride-2 stem to d0 and d1, three stages of bottlenecks
+    at d1, d2 and d3, each followed by a 1x1 stride-2 convolution, global average pooling, and a linear classifier
+    d4 -> d2 -> classes.
 
     Args:
         input_shape: `(C, H, W)`.
         classes: number of outputs.
         stem_kernel, stem_stride: of the first convolution; the side of its kernel is odd.
         blocks: bottlenecks a stage.
-        share_blocks: one bottleneck a stage, repeated with shared weights.
-        norm_order: batch norm before the ReLU, or the report's ReLU before the norm.
         dropout: probability, between the classifier's layers.
         head_widths: outputs of each of the classifier's layers but the last; None: d2, one layer.
     """
 
+    relu_first = False
+
     def __init__(
-        self,
-        input_shape: Sequence[int],
-        classes: int,
-        base_depth: int = 16,
-        expansion: int = 4,
-        stem_kernel: int = 7,
-        stem_stride: int = 2,
-        blocks: int = 2,
-        share_blocks: bool = False,
-        norm_order: NormOrder = "norm_relu",
-        dropout: float = 0.3,
-        head_widths: Sequence[int] | None = None,
-    ):
+        self, input_shape: Sequence[int], classes: int, base_depth: int = 16, expansion: int = 4, stem_kernel: int = 7,
+        stem_stride: int = 2, blocks: int = 2, dropout: float = 0.3, head_widths: Sequence[int] | None = None,
+    ):  # fmt: skip
         super().__init__()
         if len(input_shape) != 3:
             raise UserError(f"model: a convnet needs images, got samples of shape {tuple(input_shape)}")
@@ -116,14 +99,18 @@ class ConvNet(nn.Module):
         ]
         for narrow, wide, wider in zip(depth, depth[1:], depth[2:], strict=False):
             layers += [
-                Stage(wide, narrow, blocks, share_blocks, norm_order),
+                self.build_stage(wide, narrow, blocks),
                 Conv2d(wide, wider, 1, stride=2, bias=False),
-                *activated(wider, norm_order),
+                *activated(wider, self.relu_first),
             ]
         self.features = nn.Sequential(*layers)
         widths = [depth[4], *(depth[2:3] if head_widths is None else head_widths)]
         hidden = [(nn.Linear(n, m), nn.Dropout(dropout)) for n, m in pairwise(widths)]
         self.classifier = nn.Sequential(*chain.from_iterable(hidden), nn.Linear(widths[-1], classes))
+
+    def build_stage(self, channels: int, width: int, blocks: int) -> Stage:
+        """The bottlenecks of a stage."""
+        return Stage([Bottleneck(channels, width) for _ in range(blocks)])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> logits `[B, classes]`."""

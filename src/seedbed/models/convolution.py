@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -49,20 +51,28 @@ class Conv2d(nn.Conv2d):
         )
 
 
-def replace_convolutions(model: nn.Module, kind: type[nn.Conv2d] = Conv2d) -> nn.Module:
-    """Replace every convolution below `model` by one of `kind` with the same parameters; returns the model."""
+def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Put in place of every module below `model` what `replacement` makes of it; returns the model."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d) and type(child) is not kind:
-                setattr(parent, name, _take_over(child, kind))
+            new = replacement(child)
+            if new is not child:
+                setattr(parent, name, new)
     return model
 
 
-def _take_over(old: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
-    # On the meta device nothing is drawn, so that the weights of a seed stay what they were.
-    new = kind(
-        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,
-        old.groups, old.bias is not None, old.padding_mode, device="meta",
-    )  # fmt: skip
-    new.weight, new.bias = old.weight, old.bias
-    return new.train(old.training)
+def replace_convolutions(model: nn.Module, kind: type[nn.Conv2d] = Conv2d) -> nn.Module:
+    """Replace every convolution below `model` by one of `kind` with the same parameters; returns the model."""
+
+    def replacement(old: nn.Module) -> nn.Module:
+        if not isinstance(old, nn.Conv2d) or type(old) is kind:
+            return old
+        # On the meta device nothing is drawn, so that the weights of a seed stay what they were.
+        new = kind(
+            old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation,
+            old.groups, old.bias is not None, old.padding_mode, device="meta",
+        )  # fmt: skip
+        new.weight, new.bias = old.weight, old.bias
+        return new.train(old.training)
+
+    return replace_modules(model, replacement)

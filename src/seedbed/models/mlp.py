@@ -12,10 +12,7 @@ from seedbed.errors import UserError
 
 
 class MLP(nn.Module):
-    """Linear, batch norm, ReLU, dropout for each hidden layer; a linear layer to the classes.
-
-    With three hidden layers of 150, 150 and 75 units on 28x28 pixels this is the report's MLP (section 2;
-    153,235 parameters).
+    """Linear, BatchNorm, ReLU, dropout for each hidden layer; a linear layer to the classes.
 
     Args:
         input_shape: of one sample: `(C, H, W)` or `(D,)`.
@@ -23,18 +20,12 @@ class MLP(nn.Module):
         widths: units of the hidden layers.
         batch_norm: for all hidden layers, or one flag for each.
         dropout: probability, after each hidden layer.
-        softmax_output: end in probabilities instead of logits, as the report does before its loss.
     """
 
     def __init__(
-        self,
-        input_shape: Sequence[int],
-        classes: int,
-        widths: Sequence[int],
-        batch_norm: bool | Sequence[bool] = True,
-        dropout: float = 0.0,
-        softmax_output: bool = False,
-    ):
+        self, input_shape: Sequence[int], classes: int, widths: Sequence[int],
+        batch_norm: bool | Sequence[bool] = True, dropout: float = 0.0,
+    ):  # fmt: skip
         super().__init__()
         norms = [batch_norm] * len(widths) if isinstance(batch_norm, bool) else list(batch_norm)
         if len(norms) != len(widths):
@@ -54,10 +45,8 @@ class MLP(nn.Module):
                 layers.append(nn.Dropout(dropout))
             before = width
         layers.append(nn.Linear(before, classes))
-        if softmax_output:
-            layers.append(nn.Softmax(dim=1))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`[B, *input_shape]` -> logits `[B, classes]` (probabilities with `softmax_output`)."""
+        """`[B, *input_shape]` -> logits `[B, classes]`."""
         return self.layers(x)

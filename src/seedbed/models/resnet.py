@@ -15,8 +15,8 @@ from seedbed.models.convolution import replace_convolutions
 class ResNet18(ResNet):
     """torchvision's ResNet-18 with a 3x3, stride-1 first convolution; its max-pool is kept.
 
-    The last map of a 32x32 image is 2x2; 11,173,962 parameters with ten classes (report, section 4). Grey images
-    are repeated to three channels. State-dict keys are torchvision's.
+    The last map of a 32x32 image is 2x2; 11,173,962 parameters with ten classes. Grey images are repeated to three
+    channels. State-dict keys are torchvision's.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2016, with the stem of
     huyvnphan/PyTorch_CIFAR10.
@@ -48,7 +48,7 @@ class ResNet18(ResNet):
         return {"stem": [self.conv1, self.bn1], **deeper, "head": [self.fc]}
 
     def scales(self) -> Iterator[tuple[list[nn.Module], list[nn.Module]]]:
-        """Norms whose outputs add up, or one alone, and the layers that take what they give."""
+        """BatchNorm layers whose outputs add up, or one alone, and the layers that take what they give."""
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
         for stage, above in zip(stages, [*stages[1:], None], strict=True):
             first, second = stage

@@ -1,1 +1,1 @@
-"""The run folder: what is written there, and the pictures and tables drawn from it."""
+"""Plots: of one run, of several, of what a model looked at and of what a feature pipeline learned."""

@@ -2,174 +2,131 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import nn
 
 from seedbed.data.loader import Loader
-from seedbed.plots.grad_cam import evidence_layer, grad_cam, map_sizes
-from seedbed.plots.page import Page
-from seedbed.plots.run_plots import TRAIN_COLOUR, VAL_COLOUR, save
+from seedbed.plots.figure import TRAIN_COLOUR, VAL_COLOUR, draw_image, save
+from seedbed.plots.grad_cam import evidence_layer, grad_cam
 from seedbed.runs.text_tables import short
+from seedbed.types import Split
 
-GROUPS = (("right", TRAIN_COLOUR), ("wrong", VAL_COLOUR))
 HEAT = "plasma"  # even steps, and its bright end is a strong yellow: inferno's pales into a white background
 OPAQUE = 0.85  # where the heat is 1
 LUMINANCE = np.array([0.299, 0.587, 0.114])
-COLUMNS, CELL, SEAM, GAP = 4, 1.2, 0.03, 0.28  # pairs a row; inches: an image, within a pair, between two
+SIDE, SEAM, PAIR = 1.2, 0.03, 2.71  # inches: an image, between two of a pair, from one pair to the next
+COLUMNS = 4  # pairs a row
 
 
 def choose(labels: np.ndarray, predictions: np.ndarray, n: int = 8) -> np.ndarray:
     """Which images to show: up to `n` that were predicted right, then up to `n` wrong ones.
 
-    Of each group the first image of every class, class by class, then the second of every class, and so on: what is
-    shown depends on the order of the images alone, not on how well they look.
-
-    Args:
-        labels, predictions: int `[N]`.
-
-    Returns:
-        int64 `[M]`, M <= 2n, indices into both.
+    Of each group the first image of every class, class by class, then the second of every class, and so on: the
+    choice, int64 indices, depends on the order of the images alone, not on how well they look.
     """
     right = labels == predictions
-    return np.concatenate([_spread(labels, np.flatnonzero(group))[:n] for group in (right, ~right)])
-
-
-def _spread(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows in the order of their number within their own class, then of the class."""
-    rows = rows[np.argsort(labels[rows], kind="stable")]
-    _, starts, counts = np.unique(labels[rows], return_index=True, return_counts=True)
-    number = np.arange(len(rows)) - np.repeat(starts, counts)
-    return rows[np.argsort(number, kind="stable")]
+    counters: defaultdict = defaultdict(itertools.count)
+    rank_in_class = [next(counters[pair]) for pair in zip(labels.tolist(), right.tolist(), strict=True)]
+    order = np.lexsort((labels, rank_in_class))
+    return np.concatenate([order[right[order]][:n], order[~right[order]][:n]])
 
 
 def draw_evidence(
-    model: nn.Module,
-    shown: Loader,
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    autocast: Callable,
-    names: Sequence[str],
-    title: str,
-    path: Path,
-) -> None:
-    """Draw where a model found its evidence; nothing for one whose maps are too small to say.
+    model: nn.Module, split: Split, make_loader: Callable[..., Loader], labels: np.ndarray, predictions: np.ndarray,
+    autocast: Callable, classes: Sequence[str], title: str, path: Path,
+) -> None:  # fmt: skip
+    """Draw where a model found its evidence in some images of a split; nothing for one whose maps are too small.
 
     Args:
-        shown: the `N` images, in batches of all of them.
-        labels, predictions: int `[N]`.
+        make_loader: (split, batch_size=...) -> its batches.
+        labels, predictions: int `[N]`, in the split's order.
         autocast: makes the context that sets the precision.
-        names, title: as in `draw_overlays`.
     """
-    x, _ = shown.first(len(labels))
-    found = evidence_layer(model, x)
-    if found is None:
+    if not hasattr(model, "stages"):
         return
-    stage, layer = found
-    ((height, width),) = map_sizes(model, [layer], x)
-    classes = torch.from_numpy(predictions).to(x.device)
-    maps = grad_cam(model, layer, x, classes).numpy()
+    rows = choose(labels, predictions)
+    labels, predictions = labels[rows], predictions[rows]
+    loader = make_loader(replace(split, index=split.index[rows]), batch_size=len(rows))
+    x, _ = loader.first(len(rows))
+    evidence = evidence_layer(model, x)
+    if evidence is None:
+        return
+    stage, layer, (height, width) = evidence
+    of_class = torch.from_numpy(predictions).to(x.device)
+    maps = grad_cam(model, layer, x, of_class).numpy()
     with torch.no_grad(), autocast():
-        confidences = model(x).float().softmax(1).gather(1, classes[:, None])[:, 0].cpu().numpy()
-    images = shown.preprocess.undo(x).cpu().numpy()
-    draw_overlays(
-        images, maps, labels, predictions, confidences, names, f"{stage} ({height} x {width})", title, path
-    )  # fmt: skip
+        confidences = model(x).float().softmax(1).gather(1, of_class[:, None])[:, 0].cpu().numpy()
+    images = loader.preprocess.undo(x).cpu().numpy()
+    where = f"{stage} ({height} x {width})"
+    draw_overlays(images, maps, labels, predictions, confidences, classes, where, title, path)
 
 
 def draw_overlays(
-    images: np.ndarray,
-    maps: np.ndarray,
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    confidences: np.ndarray,
-    names: Sequence[str],
-    stage: str,
-    title: str,
-    path: Path,
-) -> None:
-    """A picture of pairs, those predicted right above the wrong ones: the image, and its evidence over it in grey.
+    images: np.ndarray, maps: np.ndarray, labels: np.ndarray, predictions: np.ndarray, confidences: np.ndarray,
+    classes: Sequence[str], stage: str, title: str, path: Path,
+) -> None:  # fmt: skip
+    """A plot of pairs, those predicted right above the wrong ones: the image, and its evidence over it in grey.
 
     Args:
-        images: float `[N, C, H, W]` in [0, 1], C 1 or 3, as the model sees them but not normalised.
+        images: float `[N, C, H, W]` in [0, 1], N > 0, C 1 or 3, as the model sees them but not normalised.
         maps: float `[N, H, W]` in [0, 1], from `grad_cam` for the predicted classes.
-        labels, predictions: int `[N]`.
         confidences: float `[N]`, the softmax probability of each prediction.
-        names: class names in label order.
         stage: where the evidence was taken, like "layer3 (4 x 4)".
-        title: of the picture.
-
-    Raises:
-        ValueError: there are no images.
     """
     if not len(images):
         raise ValueError("draw_overlays: no images")
-    right = labels == predictions
-    groups = [
-        (*group, rows) for group, own in zip(GROUPS, (right, ~right), strict=True) if len(rows := own.nonzero()[0])
-    ]
-    columns = min(COLUMNS, max(len(rows) for *_, rows in groups))
-    pair, header = 2 * CELL + SEAM, 0.95
-    blocks = [0.4 + -(-len(rows) // columns) * _row_height(name) for name, _, rows in groups]
-    page = Page(columns * (pair + GAP) - GAP, header + sum(blocks))
-    page.text(0, 0.22, title, fontsize=11)
+    figure = Figure()
+    axes = figure.add_axes((0, 0, 1, 1))  # coordinates are inches, from the top left corner
+    axes.set_axis_off()
+    axes.text(0, 0.22, title, fontsize=11)
     line = f"evidence for the predicted class, with its probability; Grad-CAM at {stage}"
-    page.text(0, 0.5, line, fontsize=9, color="#444444")
-    _scale(page, 0.68)
-    top = header
-    for (name, colour, rows), block in zip(groups, blocks, strict=True):
-        page.text(0, top + 0.2, name, fontsize=10, color=colour, weight="bold")
-        for place, i in enumerate(rows):
-            row, column = divmod(place, columns)
-            left, base = column * (pair + GAP), top + 0.32 + (row + 1) * _row_height(name) - 0.12 - CELL
-            caption = short(names[predictions[i]], 31)
-            if name == "wrong":
-                page.text(left, base - 0.2, f"{short(names[labels[i]], 30)},", fontsize=8)
-                caption = f"taken for {short(names[predictions[i]], 21)}"
-            page.text(left, base - 0.06, caption, fontsize=8)
-            page.text(left + pair, base - 0.06, f"{confidences[i]:.2f}", ha="right", color="#666666", fontsize=8)
-            _plain(page.axes(left, base, CELL, CELL), images[i])
-            _overlay(page.axes(left + CELL + SEAM, base, CELL, CELL), images[i], maps[i])
-        top += block
-    save(page.picture, path)
-
-
-def _row_height(group: str) -> float:
-    return CELL + (0.48 if group == "wrong" else 0.34)
-
-
-def _plain(axes: Axes, image: np.ndarray) -> None:
-    pixels = np.repeat(image, 3, 0) if len(image) == 1 else image
-    axes.imshow(np.clip(pixels.transpose(1, 2, 0), 0, 1), interpolation="nearest")
-
-
-def _overlay(axes: Axes, image: np.ndarray, heat: np.ndarray) -> None:
-    grey = image[0] if len(image) == 1 else np.tensordot(LUMINANCE, image, 1)
+    axes.text(0, 0.5, line, fontsize=9, color="#444444")
+    _draw_scale(axes, 0.68)
     # Not up to white: the heat has to stand out on a white background.
-    axes.imshow(0.8 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, alpha=_alpha(heat), interpolation="bilinear")
-    if not heat.any():
-        axes.text(
-            0.5, 0.04, "no evidence", transform=axes.transAxes, ha="center", fontsize=6.5, color="white",
-            bbox={"facecolor": "#444444", "edgecolor": "none", "pad": 1.5},
-        )  # fmt: skip
+    greys = 0.8 * (images if images.shape[1] == 1 else np.tensordot(images, LUMINANCE, (1, 0))[:, None])
+    bottom, width = 0.82, 0.0
+    for group, colour in (("right", TRAIN_COLOUR), ("wrong", VAL_COLOUR)):
+        rows = np.flatnonzero((labels == predictions) == (group == "right"))
+        if not len(rows):
+            continue
+        axes.text(0, bottom + 0.33, group, fontsize=10, color=colour, weight="bold")
+        first, row_height = bottom + 0.33, SIDE + (0.34 if group == "right" else 0.48)
+        for number, i in enumerate(rows):
+            left, bottom = number % COLUMNS * PAIR, first + (number // COLUMNS + 1) * row_height
+            top, middle, right = bottom - SIDE, left + SIDE + SEAM, left + 2 * SIDE + SEAM
+            width = max(width, right)
+            caption = short(classes[predictions[i]], 31)
+            if group == "wrong":
+                caption = f"{short(classes[labels[i]], 30)},\ntaken for {short(classes[predictions[i]], 21)}"
+            axes.text(left, top - 0.04, caption, fontsize=8, va="bottom")
+            axes.text(right, top - 0.04, f"{confidences[i]:.2f}", fontsize=8, va="bottom", ha="right", color="#666666")
+            draw_image(axes, images[i], left, top, SIDE)
+            draw_image(axes, greys[i], middle, top, SIDE)
+            # Clear where there is no heat, so that what the model did not look at stays visible.
+            heat = {"cmap": HEAT, "alpha": OPAQUE * maps[i], "interpolation": "bilinear"}
+            draw_image(axes, maps[i : i + 1], middle, top, SIDE, **heat)
+            if not maps[i].any():
+                grey = {"color": "white", "backgroundcolor": "#444444"}
+                axes.text(middle + SIDE / 2, bottom - 0.1, "no evidence", ha="center", fontsize=6.5, **grey)
+    axes.set(xlim=(0, width), ylim=(bottom, 0))
+    figure.set_size_inches(width, bottom)
+    save(figure, path)
 
 
-def _alpha(heat: np.ndarray) -> np.ndarray:
-    """Clear where there is no heat, so that what the model did not look at stays visible."""
-    return OPAQUE * np.clip(heat, 0, 1)
-
-
-def _scale(page: Page, top: float) -> None:
+def _draw_scale(axes: Axes, top: float) -> None:
     """A small bar of the colours as they lie on grey, from no evidence to an image's most."""
-    heat = np.linspace(0, 1, 128)
-    alpha = _alpha(heat)[:, None]
-    colours = alpha * colormaps[HEAT](heat)[:, :3] + (1 - alpha) * 0.45
-    page.text(0, top + 0.1, "none", fontsize=7.5, color="#666666")
-    page.axes(0.33, top, 1.3, 0.12).imshow(colours[None], aspect="auto")
-    page.text(1.69, top + 0.1, "the most in this image", fontsize=7.5, color="#666666")
+    scale = np.linspace(0, 1, 128)[None]
+    bar = {"vmin": 0, "vmax": 1, "extent": (0.33, 1.63, top + 0.12, top)}
+    axes.imshow(0 * scale + 0.45, cmap="gray", **bar)
+    axes.imshow(scale, cmap=HEAT, alpha=OPAQUE * scale, **bar)
+    axes.text(0, top + 0.1, "none", fontsize=7.5, color="#666666")
+    axes.text(1.69, top + 0.1, "the most in this image", fontsize=7.5, color="#666666")

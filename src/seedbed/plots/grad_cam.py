@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -28,98 +28,63 @@ def grad_cam(model: nn.Module, layer: nn.Module, x: torch.Tensor, classes: torch
         classes: int64 `[B]`, whose evidence is asked for.
 
     Returns:
-        float32 `[B, H, W]` on the CPU, in [0, 1]: the maximum of each image is 1, or all of it 0 where nothing speaks
-        for the class.
-
-    Raises:
-        ValueError: the layer gave no such map, or a class is none of the model's.
+        float32 `[B, H, W]` on the CPU, in [0, 1]; all of an image is 0 where nothing speaks for the class.
     """
-    held: list[torch.Tensor] = []
+    maps: list[torch.Tensor] = []
 
-    def hold(_module: nn.Module, _inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        if not _is_map(output):
-            return output
-        # A leaf of its own: it has a gradient in a frozen model too, and the way back ends here. What goes on is a
-        # copy, since the next module may work in place.
-        held[:] = [output.detach().requires_grad_()]
-        return held[0].clone()
+    def keep(_module: nn.Module, _inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
+            # A new leaf has a gradient in a frozen model too, and the way back ends here.
+            maps[:] = [output.detach().requires_grad_()]
+            return maps[0].clone()  # since the next module may work in place
+        return output
 
-    with _evaluating(model), _hook(layer, hold), torch.enable_grad():
+    with _evaluating(model), layer.register_forward_hook(keep), torch.enable_grad():
         logits = model(x)
-        if not held:
+        if not maps:
             raise ValueError(f"grad_cam: {type(layer).__name__} gave no map [B, D, h, w] in the model's forward pass")
         if classes.shape != logits.shape[:1] or not 0 <= int(classes.min()) <= int(classes.max()) < logits.shape[1]:
-            raise ValueError(
-                f"grad_cam: expected {len(logits)} classes below {logits.shape[1]}, got {classes.tolist()}"
-            )
+            expected = f"{len(logits)} classes below {logits.shape[1]}"
+            raise ValueError(f"grad_cam: expected {expected}, got {classes.tolist()}")
         # In eval mode an image's logits depend on that image alone: the gradient of the sum is that of each.
         logit = logits.gather(1, classes.to(logits.device)[:, None]).sum()
         # Not backward(): that would add to the gradients of the parameters.
-        (gradient,) = torch.autograd.grad(logit, held)
-    maps, gradient = held[0].detach().float(), gradient.float()
-    heat = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+        (gradient,) = torch.autograd.grad(logit, maps)
+    heat = (gradient.float().mean((2, 3), keepdim=True) * maps[0].detach().float()).sum(1, keepdim=True).relu()
     heat = F.interpolate(heat, x.shape[-2:], mode="bilinear")[:, 0]
     # The maximum of the enlarged map: its pixels need not hit the peak of the small one.
     peak = heat.amax((1, 2), keepdim=True)
     return torch.where(peak > 0, heat / peak, 0).cpu()
 
 
-def evidence_layer(model: nn.Module, x: torch.Tensor) -> tuple[str, nn.Module] | None:
-    """The stage to look at: the deepest before the head whose map has at least `MIN_SIDE` pixels a side.
-
-    Where none has, the deepest with more than one pixel a side.
+def evidence_layer(model: nn.Module, x: torch.Tensor) -> tuple[str, nn.Module, tuple[int, int]] | None:
+    """The deepest stage before the head whose map has at least `MIN_SIDE` pixels a side, or else more than one.
 
     Args:
         model: its `stages()` name its modules from the input to the head; a stage's map is what its last module gives.
         x: float `[B, C, H, W]`, preprocessed, on the model's device; the first image is passed through.
 
     Returns:
-        name of the stage and its last module, or None for a model without stages or without such a map.
+        name of the stage, its last module, height and width of its map; None where no stage has such a map.
     """
-    if not hasattr(model, "stages"):
-        return None
-    last = {name: modules[-1] for name, modules in model.stages().items() if name != "head" and modules}
-    sizes = map_sizes(model, list(last.values()), x)
-    sides = [(name, min(size)) for name, size in zip(last, sizes, strict=True) if size]
-    for least in (MIN_SIDE, 2):
-        deep = [name for name, side in sides if side >= least]
-        if deep:
-            return deep[-1], last[deep[-1]]
-    return None
-
-
-def map_sizes(model: nn.Module, layers: Sequence[nn.Module], x: torch.Tensor) -> list[tuple[int, int] | None]:
-    """Height and width of the map `[B, D, h, w]` that each layer gives; None where it gives none.
-
-    Args:
-        x: float `[B, C, H, W]`, preprocessed, on the model's device; the first image is passed through.
-    """
+    stages = model.stages() if hasattr(model, "stages") else {}
+    last = {name: modules[-1] for name, modules in stages.items() if name != "head" and modules}
     sizes: dict[nn.Module, tuple[int, int]] = {}
 
     def note(module: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:
-        if _is_map(output):
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
             sizes[module] = (output.shape[2], output.shape[3])
 
-    with ExitStack() as stack:
+    with ExitStack() as stack, torch.no_grad():
         stack.enter_context(_evaluating(model))
-        for layer in layers:
-            stack.enter_context(_hook(layer, note))
-        with torch.no_grad():
-            model(x[:1])
-    return [sizes.get(layer) for layer in layers]
-
-
-def _is_map(output: object) -> bool:
-    return isinstance(output, torch.Tensor) and output.ndim == 4
-
-
-@contextmanager
-def _hook(layer: nn.Module, hook) -> Iterator[None]:
-    handle = layer.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
+        for layer in last.values():
+            stack.enter_context(layer.register_forward_hook(note))
+        model(x[:1])
+    for least in (MIN_SIDE, 2):
+        for name, layer in reversed(last.items()):
+            if min(sizes.get(layer, (0, 0))) >= least:
+                return name, layer, sizes[layer]
+    return None
 
 
 @contextmanager

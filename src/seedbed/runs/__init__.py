@@ -1,1 +1,1 @@
-"""The run folder: what is written there, and the pictures and tables drawn from it."""
+"""The run folder, and the table of earlier runs that their folders make."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,17 +22,11 @@ PACKAGES = (
 
 
 def environment(device: dict[str, Any]) -> dict[str, Any]:
-    """Versions, machine and commit: what one needs to know to compare a run with another.
-
-    Args:
-        device: what the run chose: device, precision, threads …
-    """
-    versions = {"python": platform.python_version(), "seedbed": seedbed.__version__}
+    """Versions, machine, commit, and what the run chose as `device`: what the comparison with another run needs."""
+    versions = {"python": platform.python_version(), "seedbed": seedbed.__version__, **dict.fromkeys(PACKAGES)}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -39,30 +35,24 @@ def environment(device: dict[str, Any]) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         **device,
-        "git": _git(Path(__file__).parent),
+        "git": _git(Path(__file__)),
     }
 
 
 def _cpu_name() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # elsewhere than on Linux
+        if name := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return name[1]
+    return platform.processor() or platform.machine()
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
+def _git(file: Path) -> dict[str, Any] | None:
     """Commit of the code that runs and whether it was changed; None outside a clone of seedbed."""
-
-    def ask(*words: str) -> str:
-        answer = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
-        )
-        return answer.stdout.strip()
-
+    run = partial(subprocess.run, cwd=file.parent, capture_output=True, text=True, timeout=10, check=True)
     try:
         # Installed into an environment that lies inside some other clone, this file is not tracked there.
-        ask("ls-files", "--error-unmatch", str(Path(__file__)))
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
+        run(["git", "ls-files", "--error-unmatch", str(file)])
+        commit, changes = run(["git", "rev-parse", "HEAD"]).stdout, run(["git", "status", "--porcelain"]).stdout
     except (OSError, subprocess.SubprocessError):
         return None
+    return {"commit": commit.strip(), "changed": bool(changes.strip())}

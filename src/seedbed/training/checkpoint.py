@@ -19,7 +19,7 @@ from seedbed.errors import UserError
 from seedbed.files import write_atomically
 from seedbed.tensors import in_short, load_tensors
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: version 0.1, whose keys `seedbed.upgrade` knows
 
 
 def save_last(path: Path, state: dict) -> None:
@@ -45,9 +45,9 @@ def load_last(path: Path) -> dict:
     return state
 
 
-def save_best(path: Path, weights: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+def save_best(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     """Write weights, and as JSON all that prediction needs, under a temporary name, and rename it."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **facts})
+    text = json.dumps({"format_version": FORMAT_VERSION, **metadata})
     weights = {name: tensor.contiguous() for name, tensor in weights.items()}
     write_atomically(path, safetensors_bytes(weights, {"seedbed": text}))
 
@@ -56,7 +56,7 @@ def load_best(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read what `save_best` wrote.
 
     Returns:
-        weights on the CPU, and the facts.
+        weights on the CPU, and the metadata.
 
     Raises:
         UserError: missing, damaged, not ours, or of another format version.
@@ -67,15 +67,15 @@ def load_best(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("seedbed")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        facts = json.loads(text) if text else None
+        metadata = json.loads(text) if text else None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"checkpoint: {path} is not a readable safetensors file ({in_short(error)})") from error
-    if not isinstance(facts, dict):
+    if not isinstance(metadata, dict):
         raise UserError(f"checkpoint: {path} holds weights, but not what seedbed saves beside them")
-    _check_version(path, facts.get("format_version"))
-    return weights, facts
+    _check_version(path, metadata.get("format_version"))
+    return weights, metadata
 
 
-def _check_version(path: Path, found: Any) -> None:
-    if found != FORMAT_VERSION:
-        raise UserError(f"{path}: has format version {found}, this seedbed reads {FORMAT_VERSION}")
+def _check_version(path: Path, version: Any) -> None:
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise UserError(f"{path}: has format version {version}, this seedbed reads 1 to {FORMAT_VERSION}")

@@ -31,7 +31,7 @@ class Device:
     def __str__(self) -> str:
         return f"{self.torch}, {self.precision}, {self.threads} threads"
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What environment.json says of it."""
         gpu = torch.cuda.get_device_name(self.torch) if self.torch.type == "cuda" else None
         return {
@@ -44,6 +44,7 @@ class Device:
         }
 
     def autocast(self) -> contextlib.AbstractContextManager:
+        """A context that computes in this precision."""
         if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.torch.type, dtype=torch.bfloat16)
@@ -56,6 +57,7 @@ class Device:
 
 
 def has_convolutions(model: nn.Module) -> bool:
+    """Whether a model has a convolution of images."""
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
@@ -67,7 +69,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def cpu_vectors() -> str | None:
-    """The widest vector instructions of this CPU that torch uses; figures differ in the last digits between them."""
+    """The widest vector instructions of this CPU that torch uses; metrics differ in the last digits between them."""
     for name, supported in (
         ("AMX", torch.cpu._is_amx_tile_supported),
         ("AVX512-bf16", torch.cpu._is_avx512_bf16_supported),

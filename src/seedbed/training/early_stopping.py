@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Watches one validation figure, epoch by epoch.
+    """Watches one validation metric, epoch by epoch.
 
     Attributes:
         monitor: val_accuracy (higher is better) or val_loss (lower is better).
-        patience: epochs without a better figure after which to stop; None: never.
-        best: the best figure so far.
+        patience: epochs without a better one after which to stop; None: never.
+        best: the best value so far.
         best_epoch: its epoch, from 1; 0 before the first.
         waited: epochs since.
     """
@@ -24,21 +24,24 @@ class EarlyStopping:
     best_epoch: int = 0
     waited: int = 0
 
-    def update(self, epoch: int, figure: float) -> bool:
-        """Note the figure of an epoch (from 1); return whether it is the best so far."""
-        better = figure > self.best if self.monitor == "val_accuracy" else figure < self.best
+    def update(self, epoch: int, value: float) -> bool:
+        """Note the value of an epoch (from 1); return whether it is the best so far."""
+        better = value > self.best if self.monitor == "val_accuracy" else value < self.best
         if better or not self.best_epoch:
-            self.best, self.best_epoch, self.waited = figure, epoch, 0
+            self.best, self.best_epoch, self.waited = value, epoch, 0
             return True
         self.waited += 1
         return False
 
     @property
     def exhausted(self) -> bool:
+        """Whether patience has ended."""
         return self.patience is not None and self.waited >= self.patience
 
     def state_dict(self) -> dict:
+        """What resuming needs."""
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave."""
         self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]

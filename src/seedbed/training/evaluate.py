@@ -1,4 +1,4 @@
-"""A model on a split: its loss, its predictions, and the figures drawn from them."""
+"""A model on a split: its loss, its predictions, and the metrics of these."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seedbed.training.tta import AveragedTTA
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of a classification, held equal to scikit-learn's.
+    """Metrics of a classification, held equal to scikit-learn's.
 
     Attributes:
         accuracy: share of right predictions.
@@ -34,7 +34,7 @@ class Metrics:
 
 
 def measure(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Metrics:
-    """Figures for int labels and predictions `[N]` in `[0, classes)`."""
+    """Metrics of int labels and predictions `[N]` in `[0, classes)`."""
     confusion = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     right = np.diag(confusion).astype(float)
     predicted, actual = confusion.sum(0), confusion.sum(1)
@@ -42,7 +42,7 @@ def measure(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Metric
     recall = right / np.maximum(actual, 1)
     f1 = 2 * right / np.maximum(predicted + actual, 1)
     occurs = predicted + actual > 0
-    macro = (float(figure[occurs].mean()) for figure in (precision, recall, f1))
+    macro = (float(values[occurs].mean()) for values in (precision, recall, f1))
     return Metrics(float(right.sum() / confusion.sum()), *macro, np.stack([precision, recall, f1], 1), confusion)
 
 
@@ -75,21 +75,20 @@ def predict(
 
 
 @torch.inference_mode()
-def probabilities(
-    model: nn.Module, loader: Loader, autocast: Callable, views: int = 1, logits: bool = True
-) -> np.ndarray:
+def probabilities(model: nn.Module, loader: Loader, autocast: Callable, tta: int = 1) -> np.ndarray:
     """Probability of each class, float32 `[N, K]`, in the split's order.
 
     Args:
-        views: of each image, their logits averaged.
-        logits: whether that is what the model answers with, not probabilities.
+        model: gives logits, unless it says that it `outputs_probabilities`.
+        tta: views of each image whose logits are averaged.
     """
-    answer = AveragedTTA(model.eval(), views) if views > 1 else model.eval()
+    ready = getattr(model, "outputs_probabilities", False)
+    answer = AveragedTTA(model.eval(), tta) if tta > 1 else model.eval()
     parts = []
     for x, _ in loader.epoch():
         with autocast():
-            outputs = answer(x)
-        parts.append((outputs.float().softmax(1) if logits else outputs.float()).cpu())
+            outputs = answer(x).float()
+        parts.append((outputs if ready else outputs.softmax(1)).cpu())
     return torch.cat(parts).numpy()
 
 
@@ -111,24 +110,18 @@ class Evaluation:
 
 
 def test(
-    model: nn.Module, loader: Loader, loss: Callable, autocast: Callable, classes: int, views: int = 1
+    model: nn.Module, loader: Loader, loss: Callable, autocast: Callable, classes: int, tta: int = 1
 ) -> Evaluation:
-    """Test a model on each image as it is and, for more `views` than one, on their average as well."""
-    figures = {}
+    """Test a model on each image as it is and, with `tta` above 1, on the average of its views as well."""
+    summary = {}
     mean_loss, predictions, labels = predict(model, loader, loss, autocast)
     metrics = measure(labels, predictions, classes)
-    if views > 1:
-        figures["test_without_tta"] = _figures(mean_loss, metrics)
-        mean_loss, averaged, _ = predict(AveragedTTA(model, views), loader, loss, autocast)
+    if tta > 1:
+        summary["test_without_tta"] = _summary(mean_loss, metrics)
+        mean_loss, averaged, _ = predict(AveragedTTA(model, tta), loader, loss, autocast)
         metrics = measure(labels, averaged, classes)
-    return Evaluation({"test": _figures(mean_loss, metrics), **figures}, metrics, labels, predictions)
+    return Evaluation({"test": _summary(mean_loss, metrics), **summary}, metrics, labels, predictions)
 
 
-def _figures(loss: float, metrics: Metrics) -> dict[str, float]:
-    return {
-        "loss": loss,
-        "accuracy": metrics.accuracy,
-        "f1": metrics.f1,
-        "recall": metrics.recall,
-        "precision": metrics.precision,
-    }
+def _summary(loss: float, metrics: Metrics) -> dict[str, float]:
+    return {"loss": loss, **{key: getattr(metrics, key) for key in ("accuracy", "f1", "recall", "precision")}}

@@ -36,4 +36,5 @@ class StopRequest:
         self.signal = number
 
     def __call__(self) -> bool:
+        """Whether a signal came."""
         return self.signal is not None

@@ -1,7 +1,7 @@
 """The one loop: train, validate, schedule, keep the best, stop.
 
-`fit` yields after every epoch, and once more if it is asked to stop within one; whoever drives it writes the
-record and the checkpoint. All that the loop will need again lies in `State`.
+`fit` yields after every epoch, and once more if it is asked to stop within one; whoever drives it writes the files. All
+that the loop will need again lies in `State`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class State:
     """Everything that training changes, and therefore everything that resuming needs.
 
     Attributes:
-        schedule: stepped after every epoch, or after every batch with `schedule_batches`; None: constant rate.
+        scheduler: stepped after every epoch, or after every batch with `scheduler_per_batch`; None: constant rate.
         epoch: finished epochs.
         step: finished steps of the epoch under way; its sums stand in `losses` and `hits`.
         losses, hits: of each step of the epoch: mean loss, number of right predictions.
-        rate: the learning rate that the epoch began with.
+        lr: the learning rate that the epoch began with.
         history: a row for each finished epoch.
         best: weights of the best epoch, on the CPU.
         seconds: of training and validation in the epoch under way, before this start.
@@ -46,14 +46,14 @@ class State:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    schedule: Any
+    scheduler: Any
     stopping: EarlyStopping
-    schedule_batches: bool = False
+    scheduler_per_batch: bool = False
     epoch: int = 0
     step: int = 0
     losses: torch.Tensor | None = None
     hits: torch.Tensor | None = None
-    rate: float = 0.0
+    lr: float = 0.0
     history: list[dict] = field(default_factory=list)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     seconds: float = 0.0
@@ -64,18 +64,18 @@ class State:
         return self.epoch > 0 and self.stopping.best_epoch == self.epoch
 
     def state_dict(self) -> dict:
-        """Plain containers and tensors only, so that it loads with `weights_only=True`."""
+        """Plain containers and tensors only, so that it loads with `weights_only=True`; the keys of version 0.1."""
         within = self.step > 0
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule is not None else None,
+            "schedule": self.scheduler.state_dict() if self.scheduler is not None else None,
             "stopping": self.stopping.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "losses": self.losses[: self.step].cpu() if within else None,
             "hits": self.hits[: self.step].cpu() if within else None,
-            "rate": self.rate,
+            "rate": self.lr,
             "history": self.history,
             "best": self.best,
             "seconds": self.seconds if within else 0.0,
@@ -84,39 +84,55 @@ class State:
         }
 
     def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave, generators too."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for parameter, own in self.optimizer.state.items():
-            for key, value in own.items():
+        for parameter, moments in self.optimizer.state.items():
+            for key, value in moments.items():
                 # The fused kernels take moments to lie in memory as their weights do, which another device or
                 # memory format may have changed.
                 if torch.is_tensor(value) and value.shape == parameter.shape:
-                    own[key] = torch.empty_like(parameter).copy_(value)
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
+                    moments[key] = torch.empty_like(parameter).copy_(value)
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["schedule"])
         self.stopping.load_state_dict(state["stopping"])
-        for key in ("epoch", "step", "losses", "hits", "rate", "history", "best", "seconds"):
+        for key in ("epoch", "step", "losses", "hits", "history", "best", "seconds"):
             setattr(self, key, state[key])
+        self.lr = state["rate"]
         torch.set_rng_state(state["generator"])
         if torch.cuda.is_available() and len(state["cuda_generators"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_generators"])
 
+    def begin_epoch(self, seed: int, steps: int, device: torch.device) -> None:
+        """Make room for the steps of an epoch, and keep those of one that was stopped."""
+        if self.step == 0:
+            randomness.seed_torch(seed, self.epoch, randomness.DROPOUT)
+            self.lr = self.optimizer.param_groups[0]["lr"]
+        for name in ("losses", "hits"):
+            all_steps = torch.zeros(steps, device=device)
+            if self.step:
+                all_steps[: self.step] = getattr(self, name).to(device)
+            setattr(self, name, all_steps)
+
+    def end_epoch(self, row: dict[str, Any], begun: float) -> None:
+        """Step the scheduler, keep the best weights, and note the row of metrics."""
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(row["val_loss"] if self.scheduler.mode == "min" else row["val_accuracy"])
+        elif self.scheduler is not None and not self.scheduler_per_batch:
+            self.scheduler.step()
+        if self.stopping.update(self.epoch + 1, row[self.stopping.monitor]):
+            self.best = {k: v.detach().to("cpu", copy=True) for k, v in self.model.state_dict().items()}
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.history.append({**row, "seconds": time.perf_counter() - begun})
+
 
 def fit(
-    state: State,
-    train: Loader,
-    val: Loader,
-    *,
-    epochs: int,
-    seed: int,
-    classes: int,
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    autocast: Callable,
-    forward: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    grad_clip: float | None = None,
+    state: State, train: Loader, val: Loader, *, epochs: int, seed: int, classes: int,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], autocast: Callable,
+    forward: Callable[[torch.Tensor], torch.Tensor] | None = None, grad_clip: float | None = None,
     progress: Callable[[Iterable[Batch], int, int, int], Iterable[Batch]] = lambda batches, *_: batches,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[State]:
+) -> Iterator[State]:  # fmt: skip
     """Train until `epochs` are done or patience ends; yield the state after every epoch.
 
     Args:
@@ -132,27 +148,16 @@ def fit(
     Raises:
         NonFiniteLoss: names the epoch and the step. The weights are then spoilt; the last yield was good.
     """
-    model, optimizer = state.model, state.optimizer
-    forward = forward or model
+    model, optimizer, forward, steps = state.model, state.optimizer, forward or state.model, len(train)
     parameters = [p for p in model.parameters() if p.requires_grad]
     # Reading a loss back waits for the GPU: there it is done rarely, and the step found afterwards.
     check_every = 1 if train.device.type == "cpu" else 50
 
     while state.epoch < epochs and not state.stopping.exhausted:
         begun = time.perf_counter() - state.seconds
-        if state.step == 0:
-            randomness.seed_torch(seed, state.epoch, randomness.DROPOUT)
-            state.rate = optimizer.param_groups[0]["lr"]
-        losses, hits = torch.zeros(len(train), device=train.device), torch.zeros(len(train), device=train.device)
-        if state.step:
-            losses[: state.step] = state.losses.to(train.device)
-            hits[: state.step] = state.hits.to(train.device)
-        state.losses, state.hits = losses, hits
-        sizes = []
-
+        state.begin_epoch(seed, steps, train.device)
         model.train()
-        batches = train.epoch(state.epoch, state.step)
-        for x, y in progress(batches, state.epoch, state.step, len(train)):
+        for x, y in progress(train.epoch(state.epoch, state.step), state.epoch, state.step, steps):
             with autocast():
                 logits = forward(x)
             value = loss(logits.float(), y)
@@ -161,47 +166,46 @@ def fit(
             if grad_clip is not None:
                 nn.utils.clip_grad_norm_(parameters, grad_clip)
             optimizer.step()
-            if state.schedule_batches:
-                state.schedule.step()
-            losses[state.step] = value.detach()
-            hits[state.step] = (logits.detach().argmax(1) == hard_labels(y)).sum()
+            if state.scheduler_per_batch:
+                state.scheduler.step()
+            state.losses[state.step] = value.detach()
+            state.hits[state.step] = (logits.detach().argmax(1) == hard_labels(y)).sum()
             state.step += 1
-            sizes.append(len(y))
-            stopping = state.step < len(train) and stop()
-            if state.step % check_every == 0 or state.step == len(train) or stopping:
-                _check_finite(losses, state.step - check_every, state.step, state.epoch)
+            stopping = state.step < steps and stop()
+            if state.step % check_every == 0 or state.step == steps or stopping:
+                _check_finite(state, check_every)
             if stopping:
                 state.seconds = time.perf_counter() - begun
                 yield state
                 return
-
-        val_loss, predictions, labels = predict(model, val, loss, autocast)
-        if not math.isfinite(val_loss):
-            raise NonFiniteLoss("validation", state.epoch + 1, state.step, val_loss)
-        metrics = measure(labels, predictions, classes)
-        weights = torch.full((len(train),), float(train.batch_size), device=train.device)
-        weights[-1] = sizes[-1]
-        row = {
-            "epoch": state.epoch + 1,
-            "lr": state.rate,
-            "train_loss": ((losses * weights).double().sum() / weights.sum()).item(),
-            "train_accuracy": (hits.double().sum() / weights.sum()).item(),
-            "val_loss": val_loss,
-            "val_accuracy": metrics.accuracy,
-            "val_f1": metrics.f1,
-        }
-        if isinstance(state.schedule, ReduceLROnPlateau):
-            state.schedule.step(val_loss if state.schedule.mode == "min" else metrics.accuracy)
-        elif state.schedule is not None and not state.schedule_batches:
-            state.schedule.step()
-        if state.stopping.update(state.epoch + 1, row[state.stopping.monitor]):
-            state.best = {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}
-        state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
-        state.history.append({**row, "seconds": time.perf_counter() - begun})
+        state.end_epoch(_validated(state, train, val, classes, loss, autocast), begun)
         yield state
 
 
-def _check_finite(losses: torch.Tensor, start: int, end: int, epoch: int) -> None:
-    for step, value in enumerate(losses[max(start, 0) : end].tolist(), max(start, 0)):
+def _validated(
+    state: State, train: Loader, val: Loader, classes: int, loss: Callable, autocast: Callable
+) -> dict[str, Any]:
+    """The metrics of an epoch whose training steps are done."""
+    val_loss, predictions, labels = predict(state.model, val, loss, autocast)
+    if not math.isfinite(val_loss):
+        raise NonFiniteLoss("validation", state.epoch + 1, state.step, val_loss)
+    metrics = measure(labels, predictions, classes)
+    weights = torch.full((len(train),), float(train.batch_size), device=train.device)
+    weights[-1] = min(train.samples - (len(train) - 1) * train.batch_size, train.batch_size)
+    return {
+        "epoch": state.epoch + 1,
+        "lr": state.lr,
+        "train_loss": ((state.losses * weights).double().sum() / weights.sum()).item(),
+        "train_accuracy": (state.hits.double().sum() / weights.sum()).item(),
+        "val_loss": val_loss,
+        "val_accuracy": metrics.accuracy,
+        "val_f1": metrics.f1,
+    }
+
+
+def _check_finite(state: State, last: int) -> None:
+    """Raise NonFiniteLoss for the first of the last steps whose loss is not finite."""
+    start = max(state.step - last, 0)
+    for step, value in enumerate(state.losses[start : state.step].tolist(), start):
         if not math.isfinite(value):
-            raise NonFiniteLoss("training", epoch + 1, step + 1, value)
+            raise NonFiniteLoss("training", state.epoch + 1, step + 1, value)

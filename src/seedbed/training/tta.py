@@ -1,4 +1,4 @@
-"""Several views of each image at test time, their logits averaged.
+"""Test-time augmentation (TTA): several views of each image, their logits averaged.
 
 Six views, and their weights, by Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.5. He
 mirrors the moved images; here the mirror image is moved, so that it is answered as the image is.
@@ -20,20 +20,20 @@ class AveragedTTA(nn.Module):
 
     Args:
         model: images `[B, C, H, W]` -> logits `[B, K]`.
-        views: 2: the image and its mirror image, left and right. 6: these two, with a weight of 1/4 each, and each of
+        tta: 2: the image and its mirror image, left and right. 6: these two, with a weight of 1/4 each, and each of
             them moved by a pixel up and left, and down and right, with a weight of 1/8; edges are reflected.
     """
 
-    def __init__(self, model: nn.Module, views: int):
+    def __init__(self, model: nn.Module, tta: int):
         super().__init__()
-        if views not in (2, 6):
-            raise ValueError(f"views: expected 2 or 6, got {views}")
+        if tta not in (2, 6):
+            raise ValueError(f"tta: expected 2 or 6, got {tta}")
         self.model = model
-        self.views = views
+        self.tta = tta
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> float32 logits `[B, K]`: the sum would be rounded in bfloat16."""
-        return sum(weight * self.model(view).float() for weight, view in _weighted(images, self.views))
+        return sum(weight * self.model(view).float() for weight, view in _weighted(images, self.tta))
 
 
 def _weighted(images: torch.Tensor, views: int) -> Iterator[tuple[float, torch.Tensor]]:

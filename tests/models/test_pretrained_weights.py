@@ -342,9 +342,9 @@ def test_shipped_weights_without_their_sum_are_not_believed(shipped, sums):
 def test_a_file_of_our_own_says_how_its_images_were_normalised(tmp_path, weights):
     facts = {"preprocess": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
     save_best(tmp_path / "best.safetensors", weights, facts)
-    assert pretrained.normalization(tmp_path / "best.safetensors") == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    assert pretrained.normalization_of(tmp_path / "best.safetensors") == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     torch.save(weights, tmp_path / "theirs.pt")
     save_file(weights, tmp_path / "bare.safetensors")
     save_best(tmp_path / "features.safetensors", weights, {"preprocess": None})
     for name in ("theirs.pt", "bare.safetensors", "features.safetensors"):
-        assert pretrained.normalization(tmp_path / name) is None
+        assert pretrained.normalization_of(tmp_path / name) is None

@@ -1,0 +1,110 @@
+"""What is wrong with an experiment though its configuration is well-formed: found before images are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from seedbed.config import build
+from seedbed.errors import UserError
+from seedbed.experiment import Experiment
+from seedbed.keys import Override
+from seedbed.models.fine_tuning import freeze, require_weights
+from seedbed.optimization import build_optimizer, build_scheduler, groups_of
+from seedbed.settings import Settings
+from seedbed.tensors import in_short
+from seedbed.training.device import require
+
+
+def check(experiment: Experiment, overrides: Sequence[str] = ()) -> None:
+    """Make what needs no images once for nothing, so that its mistakes show early.
+
+    Args:
+        overrides: of the command.
+
+    Raises:
+        UserError: no images or weights where they are said to be, no such device, features that the model cannot take,
+            a value that the model, the optimizer or the scheduler refuses, or one typed that would not be used.
+    """
+    settings = experiment.settings
+    require(settings.device.name)
+    _refuse_moved_momentum(settings, overrides)
+    if settings.model.pretrained not in (None, "none"):
+        require_weights(settings.model.pretrained)
+    build(settings.dataset_node, "dataset", data_root=settings.root.data_root)
+    if settings.train.tta == 6 and experiment.image_size < 2:
+        raise UserError("train.tta: images of one pixel cannot be moved by a pixel; give 1 or 2")
+    if experiment.pipeline:
+        _check_features(experiment)
+    else:
+        _check_images(experiment)
+    optimizer = build_optimizer(settings, [nn.Parameter(torch.zeros(2, 2))])
+    # A list may have a value for each of the model's stages.
+    if not any(isinstance(value, list) for value in (settings.scheduler_node or {}).values()):
+        build_scheduler(settings, optimizer, steps=100)
+
+
+def _refuse_moved_momentum(settings: Settings, overrides: Sequence[str]) -> None:
+    typed = next((text for text in overrides if Override(text).key == "optimizer.momentum"), None)
+    if typed and (settings.scheduler_node or {}).get("cycle_momentum"):
+        raise UserError(
+            f"{typed}: is not used where one cycle moves the momentum, from scheduler.max_momentum to "
+            "scheduler.base_momentum and back; to keep it add scheduler.cycle_momentum=false"
+        )
+
+
+def _check_features(experiment: Experiment) -> None:
+    settings, once = experiment.settings, "features are extracted once, from images"
+    if any(settings.augment_node.get(key) for key in ("steps", "policy", "mix")):
+        raise UserError(f"augment: {once} as they are; use augment=none")
+    if settings.train.tta > 1:
+        raise UserError(f"train.tta: {once} as they are; leave it 1")
+    if settings.train.initial_size:
+        raise UserError(f"train.initial_size: {once} of one size; leave it null")
+    try:
+        _on_meta(experiment, (1,))
+    except UserError as error:
+        raise UserError(f"{error}; features go with model=features_mlp, images with features=none") from error
+
+
+def _check_images(experiment: Experiment) -> None:
+    settings, size, initial = experiment.settings, experiment.image_size, experiment.initial_images
+    if initial and initial[0] >= size:
+        raise UserError(f"train.initial_size: expected a size below the model's, {size}, got {initial[0]}")
+    refusals = []
+    for channels in (3, 1):  # of the images nothing is known yet
+        try:
+            model = _on_meta(experiment, (channels, size, size))
+        except UserError as error:
+            refusals.append(error)
+            continue
+        if model is not None:
+            freeze(model, settings.model.freeze, settings.model.freeze_batchnorm)
+            groups_of(settings, model)
+            if initial:
+                _check_small_images(model, channels, size, initial[0])
+        return
+    raise refusals[0]
+
+
+def _check_small_images(model: nn.Module, channels: int, size: int, small: int) -> None:
+    try:
+        model.eval()(torch.zeros(1, channels, small, small, device="meta"))
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"train.initial_size: {type(model).__name__}, made for images of {size} pixels, takes none of {small} "
+            f"({in_short(error)})"
+        ) from error
+
+
+def _on_meta(experiment: Experiment, input_shape: tuple[int, ...]) -> nn.Module | None:
+    """A model without numbers, or None where it cannot be made without them: the run will tell."""
+    try:
+        with torch.device("meta"):
+            return experiment.build_model(input_shape, classes=2)
+    except UserError as error:
+        if isinstance(error.__cause__, RuntimeError):
+            return None
+        raise
