@@ -33,8 +33,6 @@ from seedbed.errors import UserError
 from seedbed.experiment import Experiment
 from seedbed.models.convolution import replace_convolutions
 from seedbed.training import device
-from seedbed.training.early_stopping import EarlyStopping
-from seedbed.training.loop import State, fit
 
 BATCH, WORKERS = 100, (0, 2)
 # The data set has the size and the channels that the model takes; images, augmentation, precisions of ours.
@@ -57,18 +55,8 @@ def experiment(images: int, *overrides: str) -> Experiment:
     """One of so many training images and one for validation: what is compared is training."""
     return Experiment.from_overrides([
         *overrides, f"dataset.subset={images + 1}", "dataset.val_fraction=1e-6", "device=cpu", "scheduler=none",
-        f"train.batch_size={BATCH}",
+        f"train.batch_size={BATCH}", "train.epochs=1000", "train.patience=null",
     ])  # fmt: skip
-
-
-def our_epoch(ours: Experiment) -> Callable[[], State]:
-    """An epoch of our loop, the next one at each call."""
-    state = State(ours.model, ours.optimizer, None, EarlyStopping("val_accuracy", None))
-    epochs = fit(
-        state, ours.train_loader, ours.val_loader, epochs=10**6, seed=0, classes=len(ours.data.classes), loss=ours.loss,
-        autocast=ours.device.autocast,
-    )  # fmt: skip
-    return partial(next, epochs)
 
 
 def floor_epoch(ours: Experiment) -> Callable[[], None]:
@@ -92,7 +80,7 @@ def usual_epoch(ours: Experiment, augment: bool) -> Callable[[int], float]:
     """The usual way's epoch, given the number of its workers."""
     split, optimizer = ours.images.train, ours.optimizer
     return partial(
-        lightning_epoch, replace_convolutions(ours.model, nn.Conv2d), len(ours.data.classes),
+        lightning_epoch, replace_convolutions(ours.model, nn.Conv2d), len(ours.classes),
         lambda parameters: type(optimizer)(parameters, **optimizer.defaults),
         Images(split.images[split.index], split.targets, ours.preprocess, augment), BATCH,
     )  # fmt: skip
@@ -122,7 +110,7 @@ def epoch_case(name: str, given: argparse.Namespace) -> tuple[list[str], str]:
     workers = min(trial, key=trial.get)
     turns: dict[str, Callable] = {"usual": partial(usual, workers)}
     for precision in precisions:
-        turns[precision] = our_epoch(make(f"device.precision={precision}"))
+        turns[precision] = partial(next, make(f"device.precision={precision}").fit())
         turns[f"floor {precision}"] = floor_epoch(make(f"device.precision={precision}"))
     seconds = in_turn(name, turns, given.rounds)
     lines = [
@@ -137,10 +125,9 @@ def epoch_case(name: str, given: argparse.Namespace) -> tuple[list[str], str]:
 def features_case(recipe: str, given: argparse.Namespace) -> tuple[list[str], str]:
     """Lines of the table, and how many images the two ways describe differently."""
     # The model brings a recipe and the images' size along.
-    overrides = ("model=features_mlp", f"features={recipe}", "dataset=fashion_mnist")
-    train = experiment(given.images or 2000, *overrides).images.train
-    images = train.images[train.index]
-    usual = Features(overrides, images)
+    ours = experiment(given.images or 2000, "model=features_mlp", f"features={recipe}", "dataset=fashion_mnist")
+    images = ours.images.train.images[ours.images.train.index]
+    usual = Features(ours.pipeline.visual_words["hog"], images)
     ties = usual.ties()
     turns = {assignment: partial(bag.transform, images) for assignment, bag in usual.ours.items()}
     seconds, number = in_turn(recipe, {**turns, "usual": usual.transform}, given.rounds), len(images)

@@ -29,10 +29,11 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from tables import COLUMNS, METRICS, draw, spread, with_tables
+
+from seedbed.compose import compose
+from seedbed.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 KEPT = Path(os.environ.get("SEEDBED_OUTPUTS", "outputs")) / "kept"
@@ -207,9 +208,8 @@ def finished(folder: Path) -> bool:
 def digest(overrides: Sequence[str]) -> str:
     """Of the composed configuration without its paths, and of the shipped weights that the run begins with."""
     try:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    except HydraException as error:
+        config, _ = compose(overrides)
+    except (HydraException, UserError) as error:
         raise SystemExit(f"error: {command(overrides)}: {error}") from error
     settings = {key: value for key, value in config.items() if not key.startswith(("data_", "output_", "cache_"))}
     shipped = sorted((ROOT / "src/seedbed/weights").glob(f"{config['model'].get('pretrained')}_*.sha256"))

@@ -9,15 +9,13 @@ import copy
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from PIL import Image
+from seedbed.data.preprocess import Preprocess
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from torch import nn
@@ -25,12 +23,11 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from seedbed.data.loader import Preprocess
 from seedbed.errors import UserError
 from seedbed.features.descriptors import DenseHog, hog, resized, to_grey
+from seedbed.features.visual_words import BagOfVisualWords
 from seedbed.features.vocabulary import IncrementalKMeans
 
-CONF = Path(__file__).parents[1] / "conf"
 TIE = 1e-5  # squared distances (of descriptors of length 1) nearer to each other than this may round either way
 
 
@@ -108,15 +105,13 @@ class Features:
     One HoG call an image, float32, the cells of a grid found once. `ours` has bags of visual words by assignment.
     """
 
-    def __init__(self, overrides: Sequence[str], images: np.ndarray):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            bag = instantiate(compose("config", list(overrides)).features.visual_words.hog, _convert_="all")
+    def __init__(self, bag: BagOfVisualWords, images: np.ndarray):
         if isinstance(bag.vocabulary, IncrementalKMeans):  # so many images a batch that these few give all words
             batches = -(-bag.vocabulary.words // bag.vocabulary.words_a_batch)
             bag.vocabulary.set_params(batch=max(1, min(bag.vocabulary.batch, len(images) // batches)))
         self.images, self.bag = images, bag.fit(images)
         self.words = self.bag.words_
-        self.ours = {name: clone(bag)._keep(self.words) for name in dict.fromkeys(["hard", bag.assignment])}
+        self.ours = {name: clone(bag).restore(self.words) for name in dict.fromkeys(["hard", bag.assignment])}
         for name, ours in self.ours.items():
             ours.set_params(assignment=name)
         self.descriptors = float(bag.descriptor.describe(images[:1000]).counts.mean())

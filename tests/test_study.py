@@ -197,7 +197,6 @@ def test_the_digest_is_of_settings_and_of_the_weights_that_a_run_begins_with(stu
     before = [study.digest(overrides) for overrides in (plain, tuned)]
     (tmp_path / "src/seedbed/weights").mkdir(parents=True)
     (tmp_path / "src/seedbed/weights/cifar10_resnet18.sha256").write_text("12ab  cifar10_resnet18.safetensors\n")
-    (tmp_path / "conf").symlink_to(ROOT / "conf")
     monkeypatch.setattr(study, "ROOT", tmp_path)
     after = [study.digest(overrides) for overrides in (plain, tuned)]
     assert before[0] == after[0] and before[1] != after[1]
