@@ -10,7 +10,8 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import fashion_mnist_folder
+from conftest import CONF, fashion_mnist_folder
+from omegaconf import OmegaConf
 
 from seedbed.data.idx import Idx, parse_idx
 from seedbed.errors import UserError
@@ -102,15 +103,9 @@ def test_what_is_no_idx_file(content):
 
 
 def test_the_real_fashion_mnist():
-    from conftest import CONF
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from seedbed import build, config
-
-    folder = fashion_mnist_folder()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config", [f"dataset.root={folder}"]), resolve=True)
-    listing = build.instance(config.check(tree).dataset_node, "dataset", data_root="x").listing()
+    settings = OmegaConf.to_container(OmegaConf.load(CONF / "dataset/fashion_mnist.yaml"))
+    keys = ("name", "classes", "sha256", "folders", "url", "debian_package")
+    source = Idx(**{key: settings[key] for key in keys}, data_root="x", root=str(fashion_mnist_folder()))
+    listing = source.listing()
     assert listing.images.shape == (70_000, 1, 28, 28)
     assert np.bincount(listing.labels[:60_000]).tolist() == [6000] * 10
