@@ -13,6 +13,12 @@ class UserError(Exception):
     """Something the user can put right: shown as one message without a traceback, exit code 1."""
 
 
+def require(condition: object, message: str) -> None:
+    """Raise UserError with this message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing where nothing is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

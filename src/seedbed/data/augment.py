@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from seedbed.data import require
 from seedbed.data.mix import Mix
 from seedbed.data.policy import Policy
+from seedbed.errors import require
 
 Drawn = dict[str, np.ndarray]
 Parameters = Mapping[str, torch.Tensor]

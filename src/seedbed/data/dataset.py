@@ -6,9 +6,9 @@ import logging
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from seedbed.data import require
 from seedbed.data.cache import open_store
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL, Source
+from seedbed.errors import require
 from seedbed.types import ImageData, Split
 
 Halves = tuple[np.ndarray, np.ndarray]

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from seedbed.data import require
 from seedbed.data.image_folder import ImageFolder
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
+from seedbed.errors import require
 
 SplitRule = Literal["official", "arcs", "official_arcs"]
 PATHS = ("fruits-360.zip", "fruits-360", "fruits-360_100x100", "fruits-360-100x100.zip")

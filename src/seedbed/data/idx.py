@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data import require
 from seedbed.data.sources import TEST, TRAIN, Listing
-from seedbed.errors import UserError
+from seedbed.errors import UserError, require
 from seedbed.files import write_atomically
 
 

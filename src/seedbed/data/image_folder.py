@@ -13,10 +13,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from seedbed.data import require
 from seedbed.data.decode import LARGEST_FILE
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL, Listing
-from seedbed.errors import UserError
+from seedbed.errors import UserError, require
 
 log = logging.getLogger(__name__)
 LEFT_BEHIND = {"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN"}

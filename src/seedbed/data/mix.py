@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.data import require
+from seedbed.errors import require
 
 
 class Mix(Protocol):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from seedbed.data import require
+from seedbed.errors import require
 
 
 class Policy(Protocol):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data import require
 from seedbed.data.image_folder import EXTENSIONS, ImageFolder
 from seedbed.data.sources import UNSPLIT, Listing
+from seedbed.errors import require
 
 
 class UnlabelledImages(ImageFolder):
