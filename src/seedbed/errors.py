@@ -1,7 +1,5 @@
 """The one error that is the user's own, and Hydra's exceptions in the user's words."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence

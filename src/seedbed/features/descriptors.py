@@ -4,8 +4,6 @@ Each class is stateless and takes uint8 images `[N, C, H, W]`. One thread descri
 the interpreter lock while it computes.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
