@@ -48,7 +48,6 @@ def test_every_option_says_what_it_is(group, option):
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 def test_every_model_ends_in_one_logit_a_class(model, shape):
     import torch
-
     from seedbed.build import instance
 
     settings = config.check(composed(f"model={model}"))
@@ -60,7 +59,6 @@ def test_every_model_ends_in_one_logit_a_class(model, shape):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_feature_pipeline_gives_finite_numbers(features, channels):
     import numpy as np
-
     from seedbed.build import make_features
 
     rng = np.random.default_rng(0)
@@ -76,7 +74,6 @@ def test_every_feature_pipeline_gives_finite_numbers(features, channels):
 def test_every_augmentation_keeps_type_and_shape(augment):
     import numpy as np
     import torch
-
     from seedbed.build import instance
 
     chain = instance(config.check(composed(f"augment={augment}")).augment_node, "augment")
@@ -90,7 +87,6 @@ def test_every_augmentation_keeps_type_and_shape(augment):
 @pytest.mark.parametrize("scheduler", [o for g, o in OPTIONS if g == "scheduler"])
 def test_every_optimizer_takes_a_step_under_every_schedule(optimizer, scheduler):
     import torch
-
     from seedbed.build import instance, make_schedule
 
     settings = config.check(composed(f"optimizer={optimizer}", f"scheduler={scheduler}"))
