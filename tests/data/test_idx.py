@@ -35,15 +35,15 @@ def small():
 
 def source(files: dict[str, bytes], root, **extra) -> Idx:
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    return Idx("small", ["no", "yes"], sha256, ["there"], data_root=str(root), **extra)
+    return Idx("small", ["no", "yes"], sha256, ["idx"], data_root=str(root), **extra)
 
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_found_compressed_or_not(tmp_path, small, compressed):
     arrays, files = small
-    (tmp_path / "there").mkdir()
+    (tmp_path / "idx").mkdir()
     for name, content in files.items():
-        path = tmp_path / "there" / (f"{name}.gz" if compressed else name)
+        path = tmp_path / "idx" / (f"{name}.gz" if compressed else name)
         path.write_bytes(gzip.compress(content, 1) if compressed else content)
     listing = source(files, tmp_path).listing()
     assert listing.images.shape == (10, 1, 5, 5)
@@ -72,7 +72,7 @@ def test_downloaded_verified_and_kept(tmp_path, small):
         assert len(source(files, tmp_path, url=url).listing().labels) == 10
     finally:
         server.shutdown()
-    kept = sorted(p.name for p in (tmp_path / "there").iterdir())
+    kept = sorted(p.name for p in (tmp_path / "idx").iterdir())
     assert kept == sorted(f"{name}.gz" for name in files), "whole files, no temporary ones"
     assert len(source(files, tmp_path, url=url).listing().labels) == 10, "no second download"
 
@@ -82,16 +82,16 @@ def test_no_copy_and_no_network_say_the_ways_out(tmp_path, small):
     made = source(files, tmp_path, url="http://127.0.0.1:9/x", debian_package="dataset-small")
     with pytest.raises(UserError) as caught:
         made.listing()
-    for word in ("train-images", "there", "dataset-small", "dataset.root=PATH", "did not answer"):
+    for word in ("train-images", "idx", "dataset-small", "dataset.root=PATH", "did not answer"):
         assert word in str(caught.value)
-    assert not (tmp_path / "there").exists()
+    assert not (tmp_path / "idx").exists()
 
 
 def test_other_bytes_are_refused(tmp_path, small):
     _, files = small
-    (tmp_path / "there").mkdir()
+    (tmp_path / "idx").mkdir()
     for name, content in files.items():
-        (tmp_path / "there" / name).write_bytes(content[:-1] + b"\xff\xff"[:1])
+        (tmp_path / "idx" / name).write_bytes(content[:-1] + b"\xff\xff"[:1])
     with pytest.raises(UserError, match="not the train-images of small"):
         source(files, tmp_path).listing()
 

@@ -97,9 +97,9 @@ class ImageFolder:
             f"{self.container}: expected one folder a class, at least two of them, with or without train/ val/ test/ "
             f"above; found {', '.join(classes)}",
         )
-        taught = {cls for part, cls in zip(parts, of_class, strict=True) if part in (TRAIN, UNSPLIT)}
-        untaught = ", ".join(sorted(set(classes) - taught))
-        require(not untaught, f"{self.container}: no training images of {untaught}")
+        trained = {cls for part, cls in zip(parts, of_class, strict=True) if part in (TRAIN, UNSPLIT)}
+        missing = ", ".join(sorted(set(classes) - trained))
+        require(not missing, f"{self.container}: no training images of {missing}")
         label_of = {cls: label for label, cls in enumerate(classes)}
         labels = np.array([label_of[cls] for cls in of_class], np.int64)
         return Listing(classes, labels, np.array(parts, np.int8), kept, None, self.container, self.channels)

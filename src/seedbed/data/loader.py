@@ -75,7 +75,7 @@ class Loader:
         """The chain's parameters for all samples of an epoch, on the device."""
         rng = randomness.generator(self.seed or 0, epoch, randomness.AUGMENT)
         drawn = self.augment.draw(rng, self.samples, self.images.shape[-1])
-        return {k: {p: torch.from_numpy(v).to(self.device) for p, v in own.items()} for k, own in drawn.items()}
+        return {k: {p: torch.from_numpy(v).to(self.device) for p, v in step.items()} for k, step in drawn.items()}
 
     def _images(self, samples: torch.Tensor, parameters: dict[str, Parameters]) -> torch.Tensor:
         """The images of these samples, each augmented by its own parameters."""
@@ -87,7 +87,8 @@ class Loader:
             images = self.images.index_select(0, rows.cpu()).pin_memory().to(self.device, non_blocking=True)
         if not parameters:
             return images
-        return self.augment.apply(images, {k: {p: v[samples] for p, v in o.items()} for k, o in parameters.items()})
+        drawn = {k: {p: v[samples] for p, v in step.items()} for k, step in parameters.items()}
+        return self.augment.apply(images, drawn)
 
 
 def _place(split: Split, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -55,7 +55,7 @@ def make_preprocess(split: Split, image_size: int, mean: Numbers | None, std: Nu
     most = max(channels, *(len(v) if isinstance(v, Sequence) else 1 for v in (mean, std)))
     mean, std = channel_numbers(mean, most), channel_numbers(std, most)
     for name, value in (("mean", mean), ("std", std)):
-        fits = len(value) == len(mean) and len(value) in (channels, max(channels, 3))
+        fits = len(value) == len(mean) and len(value) in (channels, 3 if channels == 1 else channels)
         numbers = f"{len(value)} numbers for images of {channels} channels"
         require(fits, f"model.{name}: {numbers}; give one number, or one for each channel")
     require(min(std) > 0, f"model.std: expected positive numbers, got {list(std)}")

@@ -15,7 +15,7 @@ TRAIN, VAL, TEST, UNSPLIT = 0, 1, 2, -1
 
 @dataclass(frozen=True)
 class Listing:
-    """All images of a source, in one order: either `images`, or names of files in `container`."""
+    """All images of a source, in one order: either as `images`, or as the names of files in `container`."""
 
     classes: tuple[str, ...]  # names in label order
     labels: np.ndarray  # int64 `[N]`
