@@ -79,7 +79,7 @@ def cpu_vectors() -> str | None:
     return None
 
 
-def require(name: str) -> None:
+def require_device(name: str) -> None:
     """Raise UserError if CUDA is asked for and there is none; cheap, so that it can come before all work."""
     if name == "cuda" and not torch.cuda.is_available():
         built = "this torch has no CUDA support" if torch.version.cuda is None else "torch finds no CUDA device"
@@ -98,7 +98,7 @@ def choose(name: str, precision: str, channels_last: bool | str, threads: int | 
     Raises:
         UserError: CUDA is asked for and there is none.
     """
-    require(name)
+    require_device(name)
     device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
     torch.set_num_threads(threads or _ALL_THREADS)
     if precision == "auto":
