@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from seedbed.annotations import describe
-from seedbed.compose import conf_folder
+from seedbed.compose import CONF
 from seedbed.config import SCHEMAS, locate, parameters_of
 from seedbed.errors import options_of
 from seedbed.keys import ALL, GROUPS, KEYS, declared
@@ -213,7 +213,7 @@ def _section(conf: Path, group: str, default: str | None) -> Iterator[str]:
 
 def page() -> str:
     """The text of docs/configuration.md."""
-    conf = conf_folder()
+    conf = CONF
     items = yaml.safe_load((conf / "config.yaml").read_text())["defaults"]
     defaults = {group: option for item in items if isinstance(item, dict) for group, option in item.items()}
     root = read(conf / "config.yaml")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a trained model: environment, Fashion-MNIST, the default run. Further words go to the run.
+# From nothing to a trained model: environment, Fashion-MNIST, the default run. Overrides go to the run.
 set -euo pipefail
 SEEDBED_EXTRAS="${SEEDBED_EXTRAS:-}"
 . "$(dirname "$0")/environment.sh"

@@ -12,8 +12,8 @@ LAYERS = {
     "__init__": 0, "errors": 0, "upgrade": 0, "keys": 0, "types": 0, "files": 0, "randomness": 0, "tensors": 0,
     "annotations": 0, "settings": 0,
     "data": 1, "features": 2, "models": 2, "training": 2, "runs": 3, "plots": 4,
-    "config": 5, "compose": 5, "request": 5, "optimization": 5, "experiment": 6, "preflight": 7, "record": 7, "resume": 7, "trained": 7,
-    "sweep": 7, "tasks": 8, "help": 8, "cli": 9,
+    "config": 5, "compose": 5, "request": 5, "optimization": 5, "experiment": 6,
+    "preflight": 7, "record": 7, "resume": 7, "trained": 7, "sweep": 7, "tasks": 8, "help": 8, "cli": 9,
 }  # fmt: skip
 KNOWS_HYDRA = {"cli", "compose", "config", "errors", "request", "record", "resume", "sweep"}
 ENTRY_POINT = ["cli.py", "compose.py", "sweep.py", "help.py", "errors.py", "keys.py", "config.py", "types.py",

@@ -111,7 +111,8 @@ def test_a_convnet_takes_no_features(seedbed, tmp_path):
         ),
         (
             COLOUR,
-            "takes no 'bins' (it takes patch, stride; to leave bins out type ~features.visual_words.hog.descriptor.bins)",
+            "takes no 'bins' (it takes patch, stride; to leave bins out type "
+            "~features.visual_words.hog.descriptor.bins)",
         ),
         (["features.visual_words.hog.descriptor.stride=0"], "stride"),
         (["features.visual_words.hog.descriptor.patch=7"], "patch"),

@@ -1,4 +1,4 @@
-"""Small images and pipelines that the tests of this room share."""
+"""Small images and pipelines that the tests of this package share."""
 
 from __future__ import annotations
 
@@ -37,18 +37,14 @@ def bag(descriptor: Any = None, vocabulary: Any = None, **arguments: Any) -> Bag
 
 
 def small_pipeline(**arguments: Any) -> FeaturePipeline:
-    given = {
-        "visual_words": {"hog": bag(levels=(2,))},
-        "selection": ForestSelection(sizes=(12, 6), trees=5),
-        **arguments,
-    }
-    return FeaturePipeline(**given)
+    selection = ForestSelection(sizes=(12, 6), trees=5)
+    return FeaturePipeline(**{"visual_words": {"hog": bag(levels=(2,))}, "selection": selection, **arguments})
 
 
 def data_set(images: np.ndarray, labels: np.ndarray, train: int = 20, val: int = 5, store: str = "s") -> ImageData:
     """The first images for training, the next for validation, the others for testing; in one shared array."""
     rows = np.split(np.arange(len(images)), [train, train + val])
-    splits = [image_split(images, labels, own) for own in rows]
+    splits = [image_split(images, labels, index) for index in rows]
     names = [f"{i}.png" for i in range(len(images))]
     return ImageData(*splits, classes=("lying", "upright"), names=names, fingerprint="f", store=store)
 
@@ -86,10 +82,10 @@ DOES_NOT_APPLY = {"check_array_api_input"}
 
 def scikit_learns_checks(*estimators: Any) -> pytest.MarkDecorator:
     """All of scikit-learn's checks of estimators, one a test; none of those that apply is expected to fail."""
-    found = [pair for estimator in estimators for pair in estimator_checks_generator(estimator, mark=None)]
+    pairs = [pair for estimator in estimators for pair in estimator_checks_generator(estimator, mark=None)]
     applying = [
-        pytest.param(own, check, id=f"{type(own).__name__}-{_name(check)}")
-        for own, check in found
+        pytest.param(estimator, check, id=f"{type(estimator).__name__}-{_name(check)}")
+        for estimator, check in pairs
         if _name(check) not in DOES_NOT_APPLY
     ]
     return pytest.mark.parametrize(("estimator", "check"), applying)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from seedbed.errors import UserError
 from seedbed.features import descriptors
 from seedbed.features.descriptors import DenseColour, DenseHog, hog
-from seedbed.features.orb import OrbBytes, OrbHog
+from seedbed.features.orb import OrbHog
 from seedbed.features.vocabulary import SampledKMeans
 
 
@@ -23,57 +23,45 @@ def blank(n: int = 1, channels: int = 1, size: int = 16, value: int = 0) -> np.n
     return np.full((n, channels, size, size), value, np.uint8)
 
 
-def is_sound(found: descriptors.Descriptors, n: int) -> bool:
+def is_sound(described: descriptors.Descriptors, n: int) -> bool:
     return (
-        len(found) == n == len(found.found)
-        and found.counts.min() >= 1
-        and found.counts.sum() == len(found.values) == len(found.positions)
-        and np.isfinite(found.values).all()
-        and found.values.dtype == found.positions.dtype == np.float32
-        and ((found.positions >= 0) & (found.positions < 1)).all()
+        len(described) == n == len(described.found)
+        and described.counts.min() >= 1
+        and described.counts.sum() == len(described.values) == len(described.positions)
+        and np.isfinite(described.values).all()
+        and described.values.dtype == described.positions.dtype == np.float32
+        and ((described.positions >= 0) & (described.positions < 1)).all()
     )
-
-
-def test_bytes_of_orb_stand_where_their_key_points_do():
-    """On several levels of its pyramid ORB sorts key points anew when it describes them."""
-    images, _ = pictures(4, 1, 100)
-    orb = cv2.ORB_create(edgeThreshold=12, patchSize=12, fastThreshold=5, nlevels=8)
-    points, expected = orb.detectAndCompute(images[0, 0], None)
-    assert len({point.octave for point in points}) > 1
-    pairs = {(*np.rint(point.pt).astype(int), *row) for point, row in zip(points, expected, strict=True)}
-    found = OrbBytes(threshold=5).describe(images[:1])
-    for (x, y), values in zip(found.positions * 100, found.values * 255, strict=True):
-        assert (round(x), round(y), *np.rint(values).astype(int)) in pairs
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [8, 28, 32, 64, 100])
 def test_orb_describes_each_key_point_by_32_numbers(size, channels):
     images, _ = pictures(4, channels, size)
-    found = OrbHog(threshold=5, patch=8).describe(images)
-    assert is_sound(found, 4) and found.values.shape[1] == 32
-    assert size < 16 or found.found.all()
-    lengths = np.linalg.norm(found.values, axis=1)
+    described = OrbHog(threshold=5, patch=8).describe(images)
+    assert is_sound(described, 4) and described.values.shape[1] == 32
+    assert size < 16 or described.found.all()
+    lengths = np.linalg.norm(described.values, axis=1)
     assert (np.isclose(lengths, 1, atol=0.02) | (lengths == 0)).all()
 
 
 def test_orb_stands_where_the_corner_is():
     image = blank(size=64)
     image[..., 8:20, 40:52] = 255
-    found = OrbHog().describe(image)
-    x, y = found.positions.T * 64
-    assert found.found.all() and ((x > 36) & (x < 56) & (y > 4) & (y < 24)).all()
+    described = OrbHog().describe(image)
+    x, y = described.positions.T * 64
+    assert described.found.all() and ((x > 36) & (x < 56) & (y > 4) & (y < 24)).all()
 
 
 def test_orbs_patch_is_centred_on_its_key_point():
     images, _ = pictures(1, size=64)
-    found = OrbHog(threshold=20, patch=8).describe(images)
-    inner = [i for i, p in enumerate(found.positions * 64) if p.min() > 6 and p.max() < 58]
+    described = OrbHog(threshold=20, patch=8).describe(images)
+    inner = [i for i, p in enumerate(described.positions * 64) if p.min() > 6 and p.max() < 58]
     assert inner
     for i in inner[:10]:
-        x, y = (round(float(v)) for v in found.positions[i] * 64)
-        own = hog(8).compute(images[0, 0], locations=[(x - 4, y - 4)])
-        np.testing.assert_allclose(found.values[i], own.ravel(), atol=1e-6)
+        x, y = (round(float(v)) for v in described.positions[i] * 64)
+        expected = hog(8).compute(images[0, 0], locations=[(x - 4, y - 4)])
+        np.testing.assert_allclose(described.values[i], expected.ravel(), atol=1e-6)
 
 
 def test_orb_keeps_no_more_points_than_asked_for():
@@ -91,35 +79,30 @@ def test_orbs_points_are_the_strongest_first():
 
 
 @pytest.mark.parametrize("size", [28, 64])
-def test_orbs_bytes_are_opencvs_as_shares(size):
+def test_orbs_key_points_are_opencvs_with_a_margin_that_shrinks_with_the_image(size):
     images, _ = pictures(3, size=size)
-    found = OrbBytes(threshold=5).describe(images)
-    edge = size // 8
-    orb = cv2.ORB_create(edgeThreshold=edge, patchSize=edge, fastThreshold=5, nlevels=8 if size >= 64 else 3)
-    assert is_sound(found, 3) and found.found.all()
+    described = OrbHog(threshold=5, patch=8).describe(images)
+    orb = cv2.ORB_create(edgeThreshold=size // 8, patchSize=size // 8, fastThreshold=5, nlevels=8 if size >= 64 else 3)
     for number, image in enumerate(images):
-        _, expected = orb.detectAndCompute(image[0], None)
-        own = found.values[found.images == number] * 255
-        assert sorted(np.rint(own).astype(int).tolist()) == sorted(expected.tolist())
+        expected = cv2.KeyPoint_convert(orb.detect(image[0])) / np.float32(size)
+        assert sorted(described.positions[described.images == number].tolist()) == sorted(expected.tolist())
 
 
-def test_orbs_bytes_of_an_image_without_key_points_are_those_of_its_centre():
-    assert not OrbBytes(edge=31).describe(blank(2, size=28)).found.any()
+def test_opencvs_own_margin_leaves_no_room_on_a_small_image():
     images, _ = pictures(2, size=28)
-    found = OrbBytes(edge=31).describe(images)  # OpenCV's own margin leaves no room on 28 pixels
-    assert is_sound(found, 2) and found.values.shape == (2, 32) and not found.found.any()
-    assert not np.array_equal(*found.values) and found.values.max() <= 1
+    assert OrbHog(threshold=5, patch=8).describe(images).found.all()
+    assert not OrbHog(threshold=5, patch=8, edge=31).describe(images).found.any()
 
 
 def test_an_image_without_key_points_is_described_whole():
     images, _ = pictures(3, size=32)
     images[1] = 90
     images[1, :, :, 16:] = 100  # an edge too faint for a key point
-    found = OrbHog(whole=64).describe(images)
-    assert is_sound(found, 3) and found.found.tolist() == [True, False, True] and found.counts[1] == 1
-    assert found.positions[found.images == 1].tolist() == [[0.5, 0.5]]
+    described = OrbHog(whole=64).describe(images)
+    assert is_sound(described, 3) and described.found.tolist() == [True, False, True] and described.counts[1] == 1
+    assert described.positions[described.images == 1].tolist() == [[0.5, 0.5]]
     whole = hog(64).compute(cv2.resize(images[1, 0], (64, 64), interpolation=cv2.INTER_LINEAR))
-    np.testing.assert_allclose(found.values[found.images == 1], whole.reshape(1, -1), atol=1e-6)
+    np.testing.assert_allclose(described.values[described.images == 1], whole.reshape(1, -1), atol=1e-6)
 
 
 @pytest.mark.parametrize(("patch", "stride", "size"), [(2, 1, 5), (4, 3, 13), (6, 2, 16), (8, 8, 16), (16, 5, 16)])
@@ -127,13 +110,14 @@ def test_the_grid_holds_every_patch_in_its_place(patch, stride, size):
     """The whole-image way agrees with a computation of one patch at a time, at the place that is named."""
     images, _ = pictures(2, size=16)
     images = np.ascontiguousarray(images[..., :size, :size])
-    found = DenseHog(patch, stride).describe(images)
+    described = DenseHog(patch, stride).describe(images)
     aside = (size - patch) // stride + 1
-    assert is_sound(found, 2) and found.found.all() and found.counts.tolist() == [aside**2] * 2
-    for value, (x, y), image in zip(found.values, found.positions * size - patch / 2, found.images, strict=True):
-        own = hog(patch).compute(images[image, 0], locations=[(round(float(x)), round(float(y)))])
-        np.testing.assert_allclose(value, own.ravel(), atol=1e-5)
-    first = found.positions[: aside**2].reshape(aside, aside, 2)
+    assert is_sound(described, 2) and described.found.all() and described.counts.tolist() == [aside**2] * 2
+    corners = described.positions * size - patch / 2
+    for value, (x, y), image in zip(described.values, corners, described.images, strict=True):
+        expected = hog(patch).compute(images[image, 0], locations=[(round(float(x)), round(float(y)))])
+        np.testing.assert_allclose(value, expected.ravel(), atol=1e-5)
+    first = described.positions[: aside**2].reshape(aside, aside, 2)
     assert (np.diff(first[..., 0], axis=1) > 0).all() and (np.diff(first[..., 1], axis=0) > 0).all()
 
 
@@ -160,10 +144,10 @@ def test_hog_tells_orientations_apart_and_is_nothing_on_a_flat_patch():
 def test_colours_tell_red_from_green():
     red, green = blank(channels=3), blank(channels=3)
     red[:, 0] = green[:, 1] = 255
-    found = [DenseColour().describe(x).values for x in (red, green)]
-    assert found[0].shape[1] == 12 and all(np.abs(v).max() < 1.2 for v in found)
+    values = [DenseColour().describe(x).values for x in (red, green)]
+    assert values[0].shape[1] == 12 and all(np.abs(v).max() < 1.2 for v in values)
     a = np.arange(12) % 3 == 1  # Lab: from green to red
-    assert (found[0][:, a] > 0.5).all() and (found[1][:, a] < -0.5).all()
+    assert (values[0][:, a] > 0.5).all() and (values[1][:, a] < -0.5).all()
     words = bag(DenseColour(), SampledKMeans(words=2), assignment="hard").fit(np.concatenate([red, green]))
     assert not np.allclose(words.transform(red), words.transform(green))
 
@@ -179,20 +163,20 @@ def test_colours_are_the_cells_means(patch, stride, seed):
         for x in range(0, 11 - patch + 1, stride):
             corners = [lab[y + dy :, x + dx :][:cell, :cell].mean((0, 1)) for dy in (0, cell) for dx in (0, cell)]
             naive.append(np.concatenate(corners))
-    found = DenseColour(patch, stride).describe(image)
-    np.testing.assert_allclose(found.values, naive, atol=1e-4)
-    assert is_sound(found, 1)
+    described = DenseColour(patch, stride).describe(image)
+    np.testing.assert_allclose(described.values, naive, atol=1e-4)
+    assert is_sound(described, 1)
 
 
-@pytest.mark.parametrize("describe", [OrbHog(threshold=5, patch=8), OrbBytes(5), DenseHog(6, 4), DenseColour(6, 4)])
+@pytest.mark.parametrize("describe", [OrbHog(threshold=5, patch=8), DenseHog(6, 4), DenseColour(6, 4)])
 def test_chunks_and_cores_change_nothing(describe, monkeypatch):
     images, _ = pictures(11, channels=3)
     whole = describe.describe(images)
     monkeypatch.setattr(descriptors, "CHUNK", 3)
     for n in (1, 2):
         monkeypatch.setattr(descriptors, "cores", lambda n=n: n)
-        found = describe.describe(images)
-        assert all(np.array_equal(getattr(found, f), getattr(whole, f)) for f in ("values", "positions", "counts"))
+        described = describe.describe(images)
+        assert all(np.array_equal(getattr(described, f), getattr(whole, f)) for f in ("values", "positions", "counts"))
 
 
 @pytest.mark.parametrize("describe", [OrbHog(patch=16), DenseHog(16), DenseColour(16)])
@@ -225,8 +209,8 @@ def test_orbs_patch_is_measured_on_the_resized_image():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_constant_images_are_described_by_zeros(channels):
     for describe in (OrbHog(patch=8), DenseHog(6)):
-        found = describe.describe(blank(3, channels, value=9))
-        assert is_sound(found, 3) and (found.values == 0).all()
+        described = describe.describe(blank(3, channels, value=9))
+        assert is_sound(described, 3) and (described.values == 0).all()
     assert not OrbHog(patch=8).describe(blank(3, channels)).found.any()
 
 
@@ -236,9 +220,9 @@ def test_colour_words_need_colour():
 
 
 def test_a_whole_of_one_pixel_does_not_end_the_process():
-    """In a process of its own: OpenCV divides by zero, and the whole process goes with it."""
+    """In a process of its expected: OpenCV divides by zero, and the whole process goes with it."""
     code = (
-        "import numpy as np\nfrom seedbed.features.orb import OrbHog\nfrom seedbed.types import UserError\n"
+        "import numpy as np\nfrom seedbed.features.orb import OrbHog\nfrom seedbed.errors import UserError\n"
         "try: OrbHog(whole=1, patch=4).describe(np.zeros((1, 1, 16, 16), np.uint8))\n"
         "except UserError as error: print(error)"
     )

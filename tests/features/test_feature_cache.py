@@ -12,7 +12,7 @@ from examples import KINDS, data_set, everything_learned, pictures, same, small_
 from sklearn.base import clone
 
 from seedbed.errors import UserError
-from seedbed.features import cache as cached
+from seedbed.features import cache
 from seedbed.features.cache import extract
 from seedbed.features.pipeline import FeaturePipeline
 
@@ -64,11 +64,11 @@ def test_splits_are_read_by_their_index(tmp_path):
         shuffled, **{n: replace(getattr(shuffled, n), index=back[getattr(data, n).index]) for n in data.__annotations__
                      if n in ("train", "val", "test")},
     )  # fmt: skip
-    found = [extract(small_pipeline(), d, {}, str(tmp_path / str(i))) for i, d in enumerate((data, shuffled))]
+    extracted = [extract(small_pipeline(), d, {}, str(tmp_path / str(i))) for i, d in enumerate((data, shuffled))]
     for name in ("train", "val", "test"):
-        own, other = (getattr(f, name) for f in found)
-        assert np.array_equal(own.images[own.index], other.images[other.index])
-        assert np.array_equal(own.targets, other.targets) and np.array_equal(own.targets, getattr(data, name).targets)
+        one, other = (getattr(features, name) for features in extracted)
+        assert np.array_equal(one.images[one.index], other.images[other.index])
+        assert np.array_equal(one.targets, other.targets) and np.array_equal(one.targets, getattr(data, name).targets)
 
 
 # The cache.
@@ -92,12 +92,12 @@ def test_features_are_computed_once(pipeline, tmp_path, fits, caplog):
     assert fits == [20] and not caplog.text
     assert same(everything_learned(pipeline), everything_learned(again))
     for name in ("train", "val", "test"):
-        own, other, of_images = getattr(first, name), getattr(second, name), getattr(data, name)
-        assert np.array_equal(own.images[own.index], other.images[other.index])
-        assert own.images.dtype == np.float32 and own.images.ndim == 2 and np.isfinite(own.images).all()
-        assert np.array_equal(own.targets, of_images.targets) and len(own) == len(of_images)
+        one, other, of_images = getattr(first, name), getattr(second, name), getattr(data, name)
+        assert np.array_equal(one.images[one.index], other.images[other.index])
+        assert one.images.dtype == np.float32 and one.images.ndim == 2 and np.isfinite(one.images).all()
+        assert np.array_equal(one.targets, of_images.targets) and len(one) == len(of_images)
         expected = again.transform(of_images.images[of_images.index])
-        np.testing.assert_allclose(own.images[own.index], expected, atol=1e-4)
+        np.testing.assert_allclose(one.images[one.index], expected, atol=1e-4)
     assert (first.classes, first.fingerprint, first.store) == (data.classes, data.fingerprint, data.store)
 
 
@@ -108,26 +108,26 @@ def test_whatever_changes_them_is_part_of_the_key(what, tmp_path, fits, monkeypa
     if what == "parameters":
         parameters = {"visual_words": {"hog": {"power": 1.0}, "colours": {}}}
     elif what == "order":
-        parameters = {"words": dict(reversed(parameters["words"].items()))}
+        parameters = {"visual_words": dict(reversed(parameters["visual_words"].items()))}
     elif what in ("store", "fingerprint"):
         data = replace(data, **{what: "another"})
     elif what == "code":
-        monkeypatch.setattr(cached, "code", lambda parameters: "another")
+        monkeypatch.setattr(cache, "code", lambda parameters: "another")
     else:
-        monkeypatch.setattr(getattr(cached, what), "__version__", "0")
+        monkeypatch.setattr(getattr(cache, what), "__version__", "0")
     extract(small_pipeline(), data, parameters, str(tmp_path))
     assert len(fits) == 2
 
 
-def test_code_of_ones_own_is_part_of_the_key(tmp_path, monkeypatch):
+def test_the_users_own_code_is_part_of_the_key(tmp_path, monkeypatch):
     (tmp_path / "of_mine.py").write_text("class Descriptor: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("of_mine")
-    parameters = {"words": [{"descriptor": {"_target_": "of_mine.Descriptor", "size": 3}}]}
-    before = cached.code(parameters)
-    assert before == cached.code(parameters) != cached.code({"words": []})
+    parameters = {"visual_words": [{"descriptor": {"_target_": "of_mine.Descriptor", "size": 3}}]}
+    before = cache.code(parameters)
+    assert before == cache.code(parameters) != cache.code({"visual_words": []})
     (tmp_path / "of_mine.py").write_text("class Descriptor: size = 4\n")
-    assert cached.code(parameters) != before
+    assert cache.code(parameters) != before
 
 
 def test_a_failed_extraction_leaves_nothing(tmp_path, monkeypatch, fits):

@@ -16,8 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from seedbed.errors import UserError
-from seedbed.features import descriptors
-from seedbed.features import visual_words as words
+from seedbed.features import descriptors, visual_words
 from seedbed.features.descriptors import DenseColour, DenseHog
 from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline, mean_and_deviation
@@ -97,14 +96,14 @@ def test_mean_and_deviation_are_numpys(n, wide, centre, seed):
 
 def test_chunks_and_threads_change_nothing(pipeline, monkeypatch):
     images, labels = pictures(channels=3)
-    found = []
+    results = []
     for n in (1, 2):
-        for module in (descriptors, words):
+        for module in (descriptors, visual_words):
             monkeypatch.setattr(module, "cores", lambda n=n: n)
-        monkeypatch.setattr(words, "CHUNK", 7)
-        own = clone(pipeline)
-        found.append((own.fit_transform(images, labels), everything_learned(own)))
-    assert np.array_equal(found[0][0], found[1][0]) and same(found[0][1], found[1][1])
+        monkeypatch.setattr(visual_words, "CHUNK", 7)
+        fresh = clone(pipeline)
+        results.append((fresh.fit_transform(images, labels), everything_learned(fresh)))
+    assert np.array_equal(results[0][0], results[1][0]) and same(results[0][1], results[1][1])
 
 
 CORES = """
@@ -115,8 +114,8 @@ os.environ.pop("OMP_NUM_THREADS", None)
 import numpy as np
 from sklearn.datasets import load_digits
 from test_pipeline import KINDS
-from seedbed.features.descriptors import cores as seen
-assert seen() == cores
+from seedbed.features.descriptors import cores as usable
+assert usable() == cores
 images = np.repeat(np.kron(load_digits().images[:600] * 15.9, np.ones((2, 2))).astype(np.uint8)[:, None], 3, axis=1)
 for kind in ("dense", "original"):
     pipeline = KINDS[kind]().set_params(selection__sizes=(12,))
@@ -152,8 +151,8 @@ def test_fewer_images_than_words():
     images, labels = pictures(3)
     pipeline = small_pipeline(visual_words={"hog": bag(vocabulary=SampledKMeans(words=1000))}, selection=None)
     assert np.isfinite(pipeline.fit_transform(images, labels)).all()
-    own = small_pipeline(visual_words={"hog": bag(OrbHog(5, 8), IncrementalKMeans(1000, 500, 2))}, selection=None)
-    assert np.isfinite(own.fit_transform(images, labels)).all()
+    pipeline = small_pipeline(visual_words={"hog": bag(OrbHog(5, 8), IncrementalKMeans(1000, 500, 2))}, selection=None)
+    assert np.isfinite(pipeline.fit_transform(images, labels)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -183,7 +182,7 @@ def test_no_key_points_anywhere():
     assert np.isfinite(out).all() and not pipeline.bags_["hog"].descriptor.describe(images).found.any()
 
 
-def test_a_single_word_softly_assigned():
+def test_a_single_visual_word_softly_assigned():
     images, labels = pictures()
     out = small_pipeline(visual_words={"hog": bag(vocabulary=SampledKMeans(words=1))}, selection=None).fit_transform(
         images, labels
@@ -240,9 +239,9 @@ def test_parameters_survive_get_set_and_clone(estimator):
 
 
 def test_nested_parameters_are_set_by_their_path():
-    own = bag().set_params(descriptor__patch=4, vocabulary__words=3, power=1.0)
-    assert (own.descriptor.patch, own.vocabulary.words, own.power) == (4, 3, 1.0)
-    assert own.get_params()["descriptor__stride"] == 3 and clone(own).vocabulary.words == 3
+    changed = bag().set_params(descriptor__patch=4, vocabulary__words=3, power=1.0)
+    assert (changed.descriptor.patch, changed.vocabulary.words, changed.power) == (4, 3, 1.0)
+    assert changed.get_params()["descriptor__stride"] == 3 and clone(changed).vocabulary.words == 3
     assert small_pipeline().set_params(selection__trees=2).selection.trees == 2
 
 
@@ -270,21 +269,21 @@ def test_it_composes_in_scikit_learns_pipeline():
 
 
 def test_words_are_learned_from_as_many_images_and_descriptors_as_asked_for(monkeypatch):
-    seen = []
+    sizes = []
     fit = SampledKMeans.fit
-    monkeypatch.setattr(SampledKMeans, "fit", lambda self, X, y=None: seen.append(len(X)) or fit(self, X))
+    monkeypatch.setattr(SampledKMeans, "fit", lambda self, X, images: sizes.append(len(X)) or fit(self, X))
     images, _ = pictures()
     each = DenseHog(6, 3).describe(images[:1]).counts[0]
     for arguments in ({"images": 4, "sample": None}, {"images": None, "sample": 17}, {"images": None, "sample": None}):
         bag(**arguments).fit(images)
-    assert seen == [4 * each, 17, 30 * each]
+    assert sizes == [4 * each, 17, 30 * each]
     draws = [bag(images=4, random_state=s).fit(images).words_ for s in (0, 0, 1)]
     assert np.array_equal(draws[0], draws[1]) and not np.array_equal(draws[0], draws[2])
 
 
 def test_transforming_learns_nothing():
     images, _ = pictures()
-    own = BagOfVisualWords(DenseHog(6, 3), SampledKMeans(8)).fit(images)
-    names = set(vars(own))
-    own.transform(images)
-    assert set(vars(own)) == names
+    words = BagOfVisualWords(DenseHog(6, 3), SampledKMeans(8)).fit(images)
+    names = set(vars(words))
+    words.transform(images)
+    assert set(vars(words)) == names

@@ -43,14 +43,12 @@ def test_the_same_seed_keeps_the_same():
 def test_a_forest_sees_no_more_images_than_asked_for(monkeypatch):
     from sklearn.ensemble import RandomForestClassifier
 
-    seen, fit = [], RandomForestClassifier.fit
-    monkeypatch.setattr(
-        RandomForestClassifier, "fit", lambda self, X, y: seen.append(X.shape) or fit(self, X, y)
-    )  # fmt: skip
+    shapes, fit = [], RandomForestClassifier.fit
+    monkeypatch.setattr(RandomForestClassifier, "fit", lambda self, X, y: shapes.append(X.shape) or fit(self, X, y))
     X, y = columns()
     ForestSelection((6, 2), trees=3, samples=15).fit(X, y)
     ForestSelection((6,), trees=3, samples=1000).fit(X, y)
-    assert seen == [(15, 10), (15, 6), (60, 10)]
+    assert shapes == [(15, 10), (15, 6), (60, 10)]
 
 
 @pytest.mark.parametrize("sizes", [(), (0,), (2, 4)])

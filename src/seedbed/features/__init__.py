@@ -1,1 +1,1 @@
-"""The classical pipeline: local descriptors, a vocabulary of words, selection by a forest; scikit-learn estimators."""
+"""The classical pipeline: local descriptors, visual words, selection by a forest; scikit-learn estimators."""

@@ -30,8 +30,8 @@ def extract(
     """Fit the pipeline on the training split and turn every split into features, or read what was kept of that.
 
     Args:
-        pipeline: not fitted; it is afterwards, its `found_` is of all images, training, validation, test, and its
-            `seconds_` what fitting and extraction took when they were done.
+        pipeline: not fitted; it is afterwards. Its `found_` is then of all images, training, validation, test, and
+            its `seconds_` what fitting and extraction took when they were done.
         parameters: those of the pipeline, plain values: with the images and the code that they name, they are the key.
         cache_root: where features are kept; None: the user's cache directory.
 
@@ -45,54 +45,45 @@ def extract(
     if not folder.is_dir():
         with cache_errors(folder.parent):
             make_once(folder, lambda private: _fill(private, pipeline, images))
-    kept = dict(np.load(folder / "learned.npz", allow_pickle=False))
-    importances, found, seconds = (kept.pop(name) for name in ("importances", "found", "seconds"))
-    pipeline.restore(kept)
-    pipeline.importances_, pipeline.found_ = importances if len(importances) else None, found
-    pipeline.seconds_ = float(seconds)
+    learned = dict(np.load(folder / "learned.npz", allow_pickle=False))
+    found, seconds, importances = learned.pop("found"), learned.pop("seconds"), learned.pop("importances", None)
+    pipeline.restore(learned)
+    pipeline.found_, pipeline.seconds_, pipeline.importances_ = found, float(seconds), importances
     samples = np.load(folder / "samples.npy", mmap_mode="c")
-    splits, start = {}, 0
-    for name in ("train", "val", "test"):
-        own: Split = getattr(images, name)
-        rows = np.arange(start, start + len(own))
-        splits[name] = (rows, own.targets)
-        start += len(own)
-    labels = np.concatenate([targets for _, targets in splits.values()])
-    return replace(images, **{name: Split(samples, labels, rows) for name, (rows, _) in splits.items()})
+    labels = np.concatenate([split.targets for split in images.splits.values()])
+    ends = np.cumsum([len(split) for split in images.splits.values()])
+    train, val, test = (Split(samples, labels, rows) for rows in np.split(np.arange(len(labels)), ends[:-1]))
+    return replace(images, train=train, val=val, test=test)
 
 
 def code(parameters: Any) -> str:
-    """A digest of the source of this room, and of every module outside it that a `_target_` names."""
+    """A digest of the source of this package, and of every module outside it that a `_target_` names."""
     files = {*Path(__file__).parent.glob("*.py"), *_modules(parameters)}
-    contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())
-    return hashlib.sha256("".join(contents).encode()).hexdigest()
+    return hashlib.sha256(b"".join(sorted(path.read_bytes() for path in files if path.is_file()))).hexdigest()
 
 
 def _modules(node: Any) -> Iterator[Path]:
     """The files of the modules that have been imported for a node and all below it."""
-    below = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
-    if isinstance(node, Mapping) and "_target_" in node:
-        file = getattr(sys.modules.get(str(node["_target_"]).rpartition(".")[0]), "__file__", None)
-        if file:
+    if isinstance(node, Mapping):
+        module = sys.modules.get(str(node.get("_target_", "")).rpartition(".")[0])
+        if file := getattr(module, "__file__", None):
             yield Path(file)
-    for child in below:
+        node = [*node.values()]
+    for child in node if isinstance(node, list | tuple) else ():
         yield from _modules(child)
 
 
 def _fill(private: Path, pipeline: FeaturePipeline, images: ImageData) -> None:
     started = time.perf_counter()
-    train, val, test = (own.images[own.index] for own in (images.train, images.val, images.test))
-    log.info("extracting features of %s images, once", f"{len(train) + len(val) + len(test):,}")
-    parts, found = [pipeline.fit_transform(train, images.train.targets)], [pipeline.found_]
-    for own in (val, test):
-        part, own_found = pipeline.transform_with_found(own)
-        parts.append(part)
-        found.append(own_found)
-    np.save(private / "samples.npy", np.concatenate(parts))
-    importances = np.zeros(0) if pipeline.importances_ is None else pipeline.importances_
+    train, *others = (split.images[split.index] for split in images.splits.values())
+    log.info("extracting features of %s images, once", f"{sum(map(len, (train, *others))):,}")
+    parts = [(pipeline.fit_transform(train, images.train.targets), pipeline.found_)]
+    parts += [pipeline.transform_with_found(pixels) for pixels in others]
+    features, found = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    np.save(private / "samples.npy", features)
+    learned = {**pipeline.arrays(), "found": found}
+    if pipeline.importances_ is not None:
+        learned["importances"] = pipeline.importances_
     seconds = time.perf_counter() - started
-    np.savez(
-        private / "learned.npz", importances=importances, found=np.concatenate(found), seconds=seconds,
-        **pipeline.arrays(),
-    )  # fmt: skip
-    log.info("%d features in %.1f s", parts[0].shape[1], seconds)
+    np.savez(private / "learned.npz", seconds=seconds, **learned)
+    log.info("%d features in %.1f s", features.shape[1], seconds)

@@ -1,7 +1,7 @@
-"""Local descriptors: what they share, and those on a dense grid, gradients and colours. Those at key points: `orb`.
+"""Local descriptors: what they share, and gradients and colours on a dense grid. Those at key points: `orb`.
 
-Each class is stateless and takes uint8 images `[N, C, H, W]`; a chunk of images is the work of one thread (OpenCV
-frees the interpreter while it computes).
+Each class is stateless and takes uint8 images `[N, C, H, W]`. One thread describes a chunk of images: OpenCV releases
+the interpreter lock while it computes.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from seedbed.errors import UserError
-from seedbed.features.limits import at_least
 
-CHUNK = 32  # images: their distances to all words stay in the cache
-CELLS, BINS = 2, 8  # HoG of 2 x 2 cells with 8 orientations: 32 numbers (report, section 1)
-cv2.setNumThreads(1)  # the chunks are what runs in parallel
+CHUNK = 32  # images: their distances to all visual words stay in the cache
+CELLS, BINS = 2, 8  # HoG of 2 x 2 cells with 8 orientations: 32 numbers (the paper, section 1)
+LAB_OFFSET, LAB_SPAN = np.float32([50, 0, 0]), np.float32([50, 100, 100])
+cv2.setNumThreads(1)  # the chunks run in parallel
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Descriptors:
         values: float32 `[M, D]`.
         positions: float32 `[M, 2]`, x and y of each patch's centre, as shares of the image's side in `[0, 1)`.
         counts: int64 `[N]`, descriptors of each image; at least 1.
-        found: bool `[N]`, whether they stand at key points; a dense grid always is.
+        found: bool `[N]`, whether they stand at key points; always true of a dense grid.
     """
 
     values: np.ndarray
@@ -47,12 +48,8 @@ class Descriptors:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
 
-def join(parts: list[Descriptors]) -> Descriptors:
-    return Descriptors(*(np.concatenate([getattr(p, f) for p in parts]) for f in Descriptors.__dataclass_fields__))
-
-
 class Descriptor(BaseEstimator):
-    """What the descriptors share: chunks of images over the cores."""
+    """Base of all descriptors: shares out chunks of images over the cores. A subclass has a `patch`."""
 
     def describe(self, images: np.ndarray) -> Descriptors:
         """uint8 `[N, C, H, W]` -> their descriptors.
@@ -62,52 +59,21 @@ class Descriptor(BaseEstimator):
         """
         chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
         with ThreadPoolExecutor(cores()) as pool:
-            return join(list(pool.map(self.describe_chunk, chunks)))
-
-    def _refuse(self, shape: tuple[int, ...]) -> None:
-        at_least(1, self, "stride")
-        self._refuse_patch(min(shape[2:]))
-
-    def _refuse_patch(self, size: int) -> None:
-        if not 2 <= self.patch <= size or self.patch % CELLS:
-            raise UserError(
-                f"features: a patch of {self.patch} pixels on images of {size}; choose an even number of 2 to {size}"
-            )
+            parts = [vars(part).values() for part in pool.map(self.describe_chunk, chunks)]
+        return Descriptors(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def describe_chunk(self, images: np.ndarray) -> Descriptors:
         """The same for a few images, in one thread."""
         raise NotImplementedError
 
-
-class DenseHog(Descriptor):
-    """HoG of every patch of a regular grid.
-
-    Args:
-        patch: side of a patch in pixels, even.
-        stride: distance of neighbouring patches.
-        bins: orientations of a cell.
-        signed: tell dark-to-bright from bright-to-dark: the bins share out 360 degrees instead of 180.
-    """
-
-    def __init__(self, patch: int = 12, stride: int = 2, bins: int = BINS, signed: bool = False):
-        self.patch = patch
-        self.stride = stride
-        self.bins = bins
-        self.signed = signed
-
-    def _refuse(self, shape: tuple[int, ...]) -> None:
-        at_least(1, self, "bins")
-        super()._refuse(shape)
-
-    def describe_chunk(self, images: np.ndarray) -> Descriptors:
-        self._refuse(images.shape)
-        describe, stride = hog(self.patch, self.bins, self.signed), (self.stride, self.stride)
-        values = np.stack([describe.compute(to_grey(image), winStride=stride) for image in images])
-        return on_grid(values, images.shape, self.patch, self.stride)
+    def _check_patch(self, size: int) -> None:
+        if not 2 <= self.patch <= size or self.patch % CELLS:
+            advice = f"choose an even number of 2 to {size}"
+            raise UserError(f"features: a patch of {self.patch} pixels on images of {size}; {advice}")
 
 
-class DenseColour(Descriptor):
-    """Mean colour (CIE Lab, each channel in about [-1, 1]) of the 2 x 2 cells of every patch of a regular grid.
+class Dense(Descriptor):
+    """Base of those that describe every patch of a regular grid; what a patch holds, a subclass says in `_values`.
 
     Args:
         patch: side of a patch in pixels, even.
@@ -118,32 +84,55 @@ class DenseColour(Descriptor):
         self.patch = patch
         self.stride = stride
 
-    def _refuse(self, shape: tuple[int, ...]) -> None:
-        super()._refuse(shape)
-        if shape[1] != 3:
-            raise UserError("features: colour words need colour images; leave features.visual_words.colour out")
-
     def describe_chunk(self, images: np.ndarray) -> Descriptors:
-        self._refuse(images.shape)
-        cell = self.patch // CELLS
-        values = []
+        """Describe a few images, row by row of the grid."""
+        at_least(1, self, "stride")
+        self._check_patch(min(images.shape[2:]))
+        n, _, *sides = images.shape
+        corners = [np.arange(0, side - self.patch + 1, self.stride) for side in sides]
+        ys, xs = ((corner + self.patch / 2) / side for corner, side in zip(corners, sides, strict=True))
+        grid = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2).astype(np.float32)
+        values = np.stack(self._values(images, *corners)).reshape(n * len(grid), -1)
+        return Descriptors(values, np.tile(grid, (n, 1)), np.full(n, len(grid)), np.ones(n, dtype=bool))
+
+    def _values(self, images: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> list[np.ndarray]:
+        """Of each image, float32, the numbers of all patches one after another; `ys` and `xs` are their corners."""
+        raise NotImplementedError
+
+
+class DenseHog(Dense):
+    """HoG of every patch of a regular grid.
+
+    Args:
+        patch, stride: as in `Dense`.
+        bins: orientations of a cell.
+        signed: tell dark-to-bright from bright-to-dark: the bins share out 360 degrees instead of 180.
+    """
+
+    def __init__(self, patch: int = 12, stride: int = 2, bins: int = BINS, signed: bool = False):
+        super().__init__(patch, stride)
+        self.bins = bins
+        self.signed = signed
+
+    def _values(self, images: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> list[np.ndarray]:
+        at_least(1, self, "bins")
+        descriptor = hog(self.patch, self.bins, self.signed)
+        return [descriptor.compute(to_grey(image), winStride=(self.stride, self.stride)) for image in images]
+
+
+class DenseColour(Dense):
+    """Mean colour (CIE Lab, each channel in about [-1, 1]) of the 2 x 2 cells of every patch of a regular grid."""
+
+    def _values(self, images: np.ndarray, ys: np.ndarray, xs: np.ndarray) -> list[np.ndarray]:
+        if images.shape[1] != 3:
+            raise UserError("features: colour visual words need colour images; leave features.visual_words.colour out")
+        cell, values = self.patch // CELLS, []
         for image in images:
             lab = cv2.cvtColor(image.transpose(1, 2, 0).astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
-            lab = (lab - (50, 0, 0)).astype(np.float32) / (50, 100, 100)
-            means = cv2.boxFilter(lab.astype(np.float32), -1, (cell, cell), anchor=(0, 0))
-            steps = np.arange(0, image.shape[-1] - self.patch + 1, self.stride)
-            corners = [means[np.ix_(steps + dy, steps + dx)] for dy in (0, cell) for dx in (0, cell)]
-            values.append(np.concatenate(corners, -1))
-        return on_grid(np.stack(values), images.shape, self.patch, self.stride)
-
-
-def on_grid(values: np.ndarray, shape: tuple[int, ...], patch: int, stride: int) -> Descriptors:
-    """Values of all patches, image by image and row by row, with their places on the grid."""
-    n, _, height, width = shape
-    ys, xs = ((np.arange(0, side - patch + 1, stride) + patch / 2) / side for side in (height, width))
-    grid = np.stack(np.meshgrid(xs, ys), -1).reshape(-1, 2).astype(np.float32)
-    values = values.reshape(n * len(grid), -1).astype(np.float32)
-    return Descriptors(values, np.tile(grid, (n, 1)), np.full(n, len(grid)), np.ones(n, dtype=bool))
+            means = cv2.boxFilter((lab - LAB_OFFSET) / LAB_SPAN, -1, (cell, cell), anchor=(0, 0))
+            cells = [means[np.ix_(ys + dy, xs + dx)] for dy in (0, cell) for dx in (0, cell)]
+            values.append(np.concatenate(cells, -1))
+        return values
 
 
 def hog(side: int, bins: int = BINS, signed: bool = False) -> cv2.HOGDescriptor:
@@ -156,16 +145,27 @@ def hog(side: int, bins: int = BINS, signed: bool = False) -> cv2.HOGDescriptor:
 
 def to_grey(image: np.ndarray) -> np.ndarray:
     """uint8 `[C, H, W]` -> uint8 `[H, W]`."""
-    return (
-        np.ascontiguousarray(image[0])
-        if len(image) == 1
-        else cv2.cvtColor(image.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY)
-    )
+    if len(image) == 1:
+        return np.ascontiguousarray(image[0])
+    return cv2.cvtColor(image.transpose(1, 2, 0), cv2.COLOR_RGB2GRAY)
 
 
 def resized(grey: np.ndarray, size: int | None) -> np.ndarray:
+    """A grey image as a square of this side; None: as it is."""
     return grey if size in (None, grey.shape[0]) else cv2.resize(grey, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
+def at_least(low: int, estimator: Any, *names: str) -> None:
+    """Raise UserError if one of these parameters is a number below `low`; None passes.
+
+    Every estimator calls it when it begins: scikit-learn's constructors only store.
+    """
+    for name in names:
+        value = getattr(estimator, name)
+        if value is not None and value < low:
+            raise UserError(f"features: {type(estimator).__name__}.{name}: expected a number >= {low}, got {value}")
+
+
 def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

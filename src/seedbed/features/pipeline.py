@@ -1,4 +1,4 @@
-"""The whole way from images to the MLP's input: words, selection, scaling; and back from a file of arrays."""
+"""The whole way from images to the MLP's input: visual words, selection, scaling; and back from a file of arrays."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from seedbed.errors import UserError
 from seedbed.features.selection import ForestSelection
 from seedbed.features.visual_words import BagOfVisualWords
 
-ROWS = 4096
-BLOCK = 1024
+ROWS, BLOCK = 4096, 1024
 
 
 class FeaturePipeline(TransformerMixin, BaseEstimator):
-    """Histograms of one or more bags of words, the features that a forest keeps, scaled.
+    """Histograms of one or more bags of visual words, the columns that a forest keeps, scaled.
 
     Args:
         visual_words: name -> bag of visual words; their histograms are laid side by side.
-        selection: None keeps every feature.
+        selection: None keeps every column.
         scaling: standard: mean 0 and variance 1 on the training images; minmax: to [0, 1] there.
 
     Attributes:
@@ -34,40 +33,35 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
     """
 
     def __init__(
-        self,
-        visual_words: Mapping[str, BagOfVisualWords],
-        selection: ForestSelection | None = None,
+        self, visual_words: Mapping[str, BagOfVisualWords], selection: ForestSelection | None = None,
         scaling: Literal["standard", "minmax"] = "standard",
-    ):
+    ):  # fmt: skip
         self.visual_words = visual_words
         self.selection = selection
         self.scaling = scaling
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> FeaturePipeline:
-        """Args: X: uint8 `[N, C, H, W]`, training images only; y: labels `[N]`."""
+        """Learn from uint8 `[N, C, H, W]`, training images only, and their labels `[N]`."""
         self.fit_transform(X, y)
         return self
 
     def fit_transform(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Fit, and return float32 `[N, F]`: what `transform` would give for the same images."""
         if not self.visual_words:
-            raise UserError("features.visual_words: expected at least one bag of words")
+            raise UserError("features.visual_words: expected at least one bag of visual words")
         self.bags_ = {name: clone(bag).fit(X) for name, bag in self.visual_words.items()}
         columns, self.found_ = self._histograms(X)
         self.importances_, self.kept_ = None, np.arange(columns.shape[1])
         if self.selection is not None:
-            chosen = clone(self.selection).fit(columns, y)
-            self.kept_, self.importances_ = chosen.kept_, chosen.importances_
+            selection = clone(self.selection).fit(columns, y)
+            self.kept_, self.importances_ = selection.kept_, selection.importances_
             columns = np.take(columns, self.kept_, axis=1)
-        if self.scaling == "standard":
-            self.offset_, spread = mean_and_deviation(columns)
-        else:
-            self.offset_ = columns.min(0)
-            spread = columns.max(0) - self.offset_
+        standard = self.scaling == "standard"
+        offset, spread = mean_and_deviation(columns) if standard else (columns.min(0), np.ptp(columns, 0))
         # A feature that never varies stays at 0.
         factor = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
-        self.offset_, self.factor_ = self.offset_.astype(np.float32), factor.astype(np.float32)
-        return self._scaled(columns)
+        self.offset_, self.factor_ = offset.astype(np.float32), factor.astype(np.float32)
+        return self._scale(columns)
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """uint8 `[N, C, H, W]` -> float32 `[N, F]`, finite."""
@@ -76,18 +70,18 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
     def transform_with_found(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What `transform` gives, and bool `[N]`: which images have key points."""
         check_is_fitted(self, "kept_")
-        features, founds = np.empty((len(X), len(self.kept_)), np.float32), np.empty(len(X), dtype=bool)
+        features, found = np.empty((len(X), len(self.kept_)), np.float32), np.empty(len(X), dtype=bool)
         for start in range(0, len(X), ROWS):
-            columns, found = self._histograms(X[start : start + ROWS])
-            features[start : start + ROWS] = self._scaled(np.take(columns, self.kept_, axis=1))
-            founds[start : start + ROWS] = found
-        return features, founds
+            rows = slice(start, start + ROWS)
+            columns, found[rows] = self._histograms(X[rows])
+            features[rows] = self._scale(np.take(columns, self.kept_, axis=1))
+        return features, found
 
     def _histograms(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts, found = zip(*(bag.histograms(X) for bag in self.bags_.values()), strict=True)
         return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)), np.all(found, axis=0)
 
-    def _scaled(self, columns: np.ndarray) -> np.ndarray:
+    def _scale(self, columns: np.ndarray) -> np.ndarray:
         """In place."""
         columns -= self.offset_
         columns *= self.factor_
@@ -108,30 +102,26 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
         expected = {*(f"words.{name}" for name in self.visual_words), "kept", "offset", "factor"}
         if set(arrays) != expected:
             raise UserError(f"features: expected the arrays {', '.join(sorted(expected))}, got {', '.join(arrays)}")
-        words = [arrays[f"words.{name}"] for name in self.visual_words]
+        words = {name: arrays[f"words.{name}"] for name in self.visual_words}
         kept, offset, factor = (arrays[key] for key in ("kept", "offset", "factor"))
         if (
-            any(array.ndim != 2 or not array.size for array in words)
+            any(array.ndim != 2 or not array.size for array in words.values())
             or kept.ndim != 1 or not np.issubdtype(kept.dtype, np.integer) or kept.min(initial=0) < 0
             or not offset.shape == factor.shape == kept.shape
-            or not all(np.isfinite(array).all() for array in (offset, factor, *words))
+            or not all(np.isfinite(array).all() for array in (offset, factor, *words.values()))
         ):  # fmt: skip
             raise UserError("features: the arrays are not those that such a pipeline learns")
-        self.bags_ = {name: clone(bag)._keep(arrays[f"words.{name}"]) for name, bag in self.visual_words.items()}
-        self.kept_, self.offset_, self.factor_ = kept, offset, factor
-        self.importances_ = None
-        if self.kept_.max(initial=-1) >= sum(bag.n_features_ for bag in self.bags_.values()):
+        self.bags_ = {name: clone(bag).restore(words[name]) for name, bag in self.visual_words.items()}
+        if kept.max(initial=-1) >= sum(bag.n_features_ for bag in self.bags_.values()):
             raise UserError("features: the selection does not fit the vocabulary")
+        self.kept_, self.offset_, self.factor_, self.importances_ = kept, offset, factor, None
         return self
 
 
 def mean_and_deviation(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 `[N, F]` -> of each column, float64; by blocks of rows that fit the processor's cache."""
-    mean, variance = np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
-    blocks = [columns[start : start + BLOCK] for start in range(0, len(columns), BLOCK)]
-    for block in blocks:
-        mean += block.sum(0) / len(columns)
-    for block in blocks:
-        away = block - mean.astype(np.float32)
-        variance += np.einsum("ij,ij->j", away, away) / len(columns)
-    return mean, np.sqrt(variance)
+    n, zeros = len(columns), np.zeros(columns.shape[1])
+    blocks = [columns[start : start + BLOCK] for start in range(0, n, BLOCK)]
+    mean = sum((block.sum(0) / n for block in blocks), zeros)
+    away = (block - mean.astype(np.float32) for block in blocks)
+    return mean, np.sqrt(sum((np.einsum("ij,ij->j", block, block) / n for block in away), zeros))

@@ -13,17 +13,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from seedbed.errors import UserError
-from seedbed.features.limits import at_least
+from seedbed.features.descriptors import at_least
 
 log = logging.getLogger(__name__)
 
 
 class ForestSelection(SelectorMixin, BaseEstimator):
-    """Keeps the features that matter most to a random forest, in one stage or several (report, section 1).
+    """Keeps the features that matter most to a random forest, in one stage or several (the paper, section 1).
 
     Args:
         sizes: features left after each stage, descending; the forest of a stage sees what the one before has left.
-            A stage that asks for more than there are keeps all; the last one says so.
+            A stage that asks for more than it gets keeps all; the last one says so.
         trees: of each forest.
         samples: images that each forest learns from, drawn at random; None: all.
         random_state: seed.
@@ -42,7 +42,7 @@ class ForestSelection(SelectorMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> ForestSelection:
-        """Args: X: `[N, F]`; y: labels `[N]`."""
+        """Select from columns `[N, F]` by labels `[N]`."""
         at_least(1, self, "trees", "samples")
         at_least(0, self, "random_state")
         X, y = validate_data(self, X, y, dtype=np.float32)
@@ -51,26 +51,22 @@ class ForestSelection(SelectorMixin, BaseEstimator):
         if not sizes or sizes != sorted(sizes, reverse=True) or sizes[-1] < 1:
             raise UserError(f"features.selection.sizes: expected descending positive numbers, got {sizes}")
         if sizes[-1] > X.shape[1]:
-            # Few images give few words: a first try on a small subset is to run, with what there is.
+            # Few images give few words: a first try on a small subset runs with what it has.
             log.warning("features.selection.sizes asks for %d features, there are %d: all kept", sizes[-1], X.shape[1])
         rng = np.random.default_rng(self.random_state)
-        kept = np.arange(X.shape[1])
+        self.kept_ = np.arange(X.shape[1])
         for stage, size in enumerate(sizes):
             rows = slice(None)
             if self.samples is not None and self.samples < len(X):
                 rows = np.sort(rng.choice(len(X), self.samples, replace=False))
-            forest = RandomForestClassifier(
-                self.trees, n_jobs=-1, random_state=int(rng.integers(2**31)), min_samples_leaf=2
-            )
-            importances = forest.fit(X[rows][:, kept], y[rows]).feature_importances_
+            seed = int(rng.integers(2**31))
+            forest = RandomForestClassifier(self.trees, n_jobs=-1, random_state=seed, min_samples_leaf=2)
+            importances = forest.fit(X[rows][:, self.kept_], y[rows]).feature_importances_
             if stage == 0:
                 self.importances_ = importances
-            kept = np.sort(kept[np.argsort(-importances, kind="stable")[:size]])
-        self.kept_ = kept
+            self.kept_ = np.sort(self.kept_[np.argsort(-importances, kind="stable")[:size]])
         return self
 
     def _get_support_mask(self) -> np.ndarray:
         check_is_fitted(self)
-        mask = np.zeros(self.n_features_in_, dtype=bool)
-        mask[self.kept_] = True
-        return mask
+        return np.isin(np.arange(self.n_features_in_), self.kept_)

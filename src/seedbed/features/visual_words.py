@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -11,24 +12,24 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
 from seedbed.errors import UserError
-from seedbed.features.descriptors import CHUNK, Descriptor, Descriptors, cores
-from seedbed.features.encoding import Assignment, Norm, encode
-from seedbed.features.limits import at_least
-from seedbed.features.vocabulary import IncrementalKMeans, Vocabulary
+from seedbed.features.descriptors import CHUNK, Descriptor, Descriptors, at_least, cores
+from seedbed.features.vocabulary import Vocabulary
 
+Assignment = Literal["hard", "soft"]
+Norm = Literal["l1", "l2", "none"]
 THREADS = ThreadpoolController()
 
 
 class BagOfVisualWords(TransformerMixin, BaseEstimator):
-    """Describes images, learns words from some of them, and counts the words over a spatial pyramid.
+    """Describes images, learns visual words from some of them, and counts the words over a spatial pyramid.
 
     Args:
         descriptor: what is described.
-        vocabulary: how words are found.
-        assignment: hard counts the nearest word; soft all that are nearer than the average.
-        levels: cells a side of each level of the pyramid.
-        power: exponent of the counts.
-        norm: of an image's vector.
+        vocabulary: how visual words are learned.
+        assignment: hard adds 1 to the nearest word; soft adds `soft_memberships`.
+        levels: cells a side of each level of the pyramid; (1,) is one histogram of the whole image.
+        power: each count to this power, before the norm; 1 changes nothing.
+        norm: of each image's whole vector.
         images: drawn at random to learn the words from; None: all.
         sample: descriptors drawn at random from theirs; None: all.
         random_state: seed of both draws.
@@ -39,17 +40,10 @@ class BagOfVisualWords(TransformerMixin, BaseEstimator):
     """
 
     def __init__(
-        self,
-        descriptor: Descriptor,
-        vocabulary: Vocabulary,
-        assignment: Assignment = "soft",
-        levels: Sequence[int] = (1,),
-        power: float = 0.5,
-        norm: Norm = "l2",
-        images: int | None = 3000,
-        sample: int | None = 60_000,
-        random_state: int | None = 0,
-    ):
+        self, descriptor: Descriptor, vocabulary: Vocabulary, assignment: Assignment = "soft",
+        levels: Sequence[int] = (1,), power: float = 0.5, norm: Norm = "l2", images: int | None = 3000,
+        sample: int | None = 60_000, random_state: int | None = 0,
+    ):  # fmt: skip
         self.descriptor = descriptor
         self.vocabulary = vocabulary
         self.assignment = assignment
@@ -61,29 +55,26 @@ class BagOfVisualWords(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, y: None = None) -> BagOfVisualWords:
-        """Args: X: uint8 `[N, C, H, W]`.
+        """Learn the visual words from uint8 `[N, C, H, W]`.
 
         Raises:
             UserError: impossible levels or power, or a patch larger than the images.
         """
         if not self.levels or min(self.levels) < 1 or self.power <= 0:
-            raise UserError(
-                f"features: expected levels of at least one cell and a positive power, got levels {list(self.levels)} "
-                f"and power {self.power}"
-            )
+            got = f"levels {list(self.levels)} and power {self.power}"
+            raise UserError(f"features: expected levels of at least one cell and a positive power, got {got}")
         at_least(1, self, "images", "sample")
         at_least(0, self, "random_state")
         rng = np.random.default_rng(self.random_state)
-        rows = _some(rng, len(X), self.images)
-        found = self.descriptor.describe(X[rows])
-        drawn = _some(rng, len(found.values), self.sample)
-        vocabulary = clone(self.vocabulary)
-        extra = {"images": found.images[drawn]} if isinstance(vocabulary, IncrementalKMeans) else {}
+        described = self.descriptor.describe(X[_draw(rng, len(X), self.images)])
+        rows = _draw(rng, len(described.values), self.sample)
         # One thread, so that the words do not depend on the number of cores.
         with THREADS.limit(limits=1):
-            return self._keep(vocabulary.fit(found.values[drawn], **extra).words_)
+            vocabulary = clone(self.vocabulary).fit(described.values[rows], images=described.images[rows])
+        return self.restore(vocabulary.words_)
 
-    def _keep(self, words: np.ndarray) -> BagOfVisualWords:
+    def restore(self, words: np.ndarray) -> BagOfVisualWords:
+        """Take over the visual words, float32 `[K, D]`, that another bag of the same arguments has learned."""
         self.words_ = words
         self.n_features_ = len(words) * sum(level**2 for level in self.levels)
         return self
@@ -95,34 +86,85 @@ class BagOfVisualWords(TransformerMixin, BaseEstimator):
     def histograms(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What `transform` gives, and bool `[N]`: which images have key points."""
         check_is_fitted(self)
-        out = np.empty((len(X), self.n_features_), np.float32)
-        found = np.empty(len(X), dtype=bool)
+        histograms, found = np.empty((len(X), self.n_features_), np.float32), np.empty(len(X), dtype=bool)
 
-        def chunk(start: int) -> None:
-            stop = min(start + CHUNK, len(X))
-            described = self.descriptor.describe_chunk(X[start:stop])
-            out[start:stop] = self.encode(described)
-            found[start:stop] = described.found
+        def fill(start: int) -> None:
+            rows = slice(start, start + CHUNK)
+            described = self.descriptor.describe_chunk(X[rows])
+            histograms[rows], found[rows] = self.encode(described), described.found
 
         # One chunk a core, from pixels to histograms: the descriptors of all images never exist at once. The matrix
         # products' own threads would fight these.
         with THREADS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
-            list(pool.map(chunk, range(0, len(X), CHUNK)))
-        return out, found
+            list(pool.map(fill, range(0, len(X), CHUNK)))
+        return histograms, found
 
-    def encode(self, descriptors: Descriptors) -> np.ndarray:
-        """Descriptors of N images -> float32 `[N, n_features_]`.
+    def encode(self, described: Descriptors) -> np.ndarray:
+        """Descriptors of N images -> float32 `[N, n_features_]`: level by level, cells row by row, words within a cell.
 
         Raises:
-            UserError: the words are not words of such descriptors.
+            UserError: the visual words are not those of such descriptors.
         """
-        if self.words_.ndim != 2 or self.words_.shape[1] != descriptors.values.shape[1]:
-            raise UserError(
-                f"features: words of shape {self.words_.shape} for descriptors of {descriptors.values.shape[1]} numbers"
-            )
-        return encode(descriptors, self.words_, self.assignment, tuple(self.levels), self.power, self.norm)
+        values, images, (n, k) = described.values, described.images, (len(described), len(self.words_))
+        if self.words_.shape[1:] != values.shape[1:]:
+            shape, numbers = self.words_.shape, values.shape[1]
+            raise UserError(f"features: visual words of shape {shape} for descriptors of {numbers} numbers")
+        hard = self.assignment == "hard"
+        amounts = nearest_word(values, self.words_) if hard else soft_memberships(values, self.words_)
+        out, first = np.empty((n, self.n_features_ // k, k), np.float32), 0
+        for level in self.levels:
+            column, row = np.minimum((described.positions * level).astype(int), level - 1).T
+            cell = row * level + column
+            pooled = out[:, first : first + level**2]
+            if hard:
+                address = (images * level**2 + cell) * k + amounts
+                pooled[:] = np.bincount(address, minlength=pooled.size).reshape(pooled.shape)
+            else:
+                _pool(amounts, images, cell, described.counts, pooled)
+            first += level**2
+        out = out.reshape(n, -1)
+        if self.power != 1:
+            np.power(out, self.power, out=out)
+        if self.norm != "none":
+            length = out.sum(1) if self.norm == "l1" else np.sqrt(np.einsum("ij,ij->i", out, out))
+            out /= np.maximum(length, 1e-12)[:, None]
+        return out
 
 
-def _some(rng: np.random.Generator, n: int, wanted: int | None) -> np.ndarray:
+def nearest_word(X: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """int64 `[M]`: by squared distances without each descriptor's own length, which changes no order."""
+    distances = X @ (-2 * words.T)
+    distances += np.einsum("ij,ij->i", words, words)
+    return distances.argmin(1)
+
+
+def soft_memberships(X: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """How much each descriptor belongs to each word, float32 `[M, K]`: max(0, mean distance - distance).
+
+    Words nearer than the average count, the nearer the more (Coates, Lee and Ng, "An Analysis of Single-Layer Networks
+    in Unsupervised Feature Learning", 2011, section 3.2.2).
+    """
+    distances = X @ (-2 * words.T)  # squared, by one matrix product; in place, since they are many
+    distances += np.einsum("ij,ij->i", X, X)[:, None]
+    distances += np.einsum("ij,ij->i", words, words)
+    np.sqrt(np.maximum(distances, 0, out=distances), out=distances)
+    np.subtract(distances.mean(1, keepdims=True), distances, out=distances)
+    return np.maximum(distances, 0, out=distances)
+
+
+def _pool(amounts: np.ndarray, images: np.ndarray, cell: np.ndarray, counts: np.ndarray, out: np.ndarray) -> None:
+    """Sum float32 `[M, K]` over the descriptors of each image and cell into `out` `[N, cells, K]`."""
+    n, cells, _ = out.shape
+    count = int(counts[0]) if n else 0
+    if (counts == count).all() and (cell.reshape(n, -1) == cell[:count]).all():
+        # One grid for all images: pooling is a product with a matrix of zeros and ones.
+        pool = (cell[:count] == np.arange(cells)[:, None]).astype(np.float32)
+        np.matmul(pool, amounts.reshape(n, count, -1), out=out)
+    else:
+        out[:] = 0
+        np.add.at(out, (images, cell), amounts)
+
+
+def _draw(rng: np.random.Generator, n: int, wanted: int | None) -> np.ndarray:
     """Indices of all, or of so many drawn at random, ascending."""
     return np.arange(n) if wanted is None or wanted >= n else np.sort(rng.choice(n, wanted, replace=False))

@@ -9,7 +9,6 @@ import numpy as np
 
 from seedbed.plots.confusion import draw_confusion
 from seedbed.plots.curves import draw_curves
-from seedbed.plots.figure import TRAIN_COLOUR, VAL_COLOUR, save  # noqa: F401 (plots/features.py imports them here)
 from seedbed.runs.run_table import read_history
 
 

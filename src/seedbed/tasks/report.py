@@ -46,8 +46,7 @@ def run(request: Request) -> RunResult:
         below = f" that holds {' and '.join(map(repr, wanted))}" if wanted else ""
         raise UserError(f"runs: there is no run{below} in {root} (output_root)")
     if config["sort"] != "started":
-        split, _, key = config["sort"].partition("_")
-        runs.sort(key=lambda run: -(run.metric(split, key) or -1.0))
+        runs.sort(key=lambda run: -(run.metrics[config["sort"]] or -1.0))
     settings = run_table.differing(runs)
     log.info("\n%s\n", table(HEADER, list(map(_row, runs, settings)), last_left=True))
     of_run = {run.folder: overrides for run, overrides in zip(runs, settings, strict=True)}
@@ -77,7 +76,7 @@ def _row(run: Run, settings: Sequence[str]) -> tuple[str, ...]:
     differing = short(" ".join(settings), WIDEST)
     if run.status != "finished":
         return run.name, run.status, "", "", "", "", run.seed, differing
-    metrics = (f"{run.metric(*key.split('_', 1)):.4f}" for key in METRICS)
+    metrics = (f"{metric:.4f}" for metric in run.metrics.values())
     best = f"{run.result['best_epoch']} of {run.result['epochs']}"
     return run.name, *metrics, best, duration(run.result["seconds"]), run.seed, differing
 

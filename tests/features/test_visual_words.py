@@ -1,4 +1,4 @@
-"""Histograms of words, against a reference that takes one descriptor and one word at a time."""
+"""Histograms of visual words, against a reference that takes one descriptor and one word at a time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from seedbed.features.descriptors import Descriptors
-from seedbed.features.encoding import encode
+from seedbed.features.visual_words import BagOfVisualWords, nearest_word, soft_memberships
 
 # Whole numbers have exact distances: with others, rounding near 0 would be blown up by the square root.
 WHOLE = st.integers(-6, 6).map(float)
-PLACE = st.floats(0, 1, exclude_max=True, width=32)
+POSITION = st.floats(0, 1, exclude_max=True, width=32)
+
+
+NUMBERS = st.floats(-4, 4, width=32)
+
+
+def encode(described: Descriptors, words: np.ndarray, assignment, levels, power, norm) -> np.ndarray:
+    return BagOfVisualWords(None, None, assignment, levels, power, norm).restore(words).encode(described)
 
 
 @st.composite
-def described(draw, kind: str):
+def descriptors_and_words(draw, kind: str):
     """Descriptors of a few images: a grid, as many for each image but elsewhere, or ragged."""
     n, d = draw(st.integers(1, 5)), draw(st.integers(1, 4))
     if kind == "ragged":
@@ -27,7 +34,7 @@ def described(draw, kind: str):
     else:
         counts = [draw(st.integers(1, 6))] * n
     m = sum(counts)
-    positions = draw(arrays(np.float32, (counts[0] if kind == "grid" else m, 2), elements=PLACE))
+    positions = draw(arrays(np.float32, (counts[0] if kind == "grid" else m, 2), elements=POSITION))
     if kind == "grid":
         positions = np.tile(positions, (n, 1))
     values = draw(arrays(np.float32, (m, d), elements=WHOLE))
@@ -35,13 +42,15 @@ def described(draw, kind: str):
     return Descriptors(values, positions, np.array(counts), np.ones(n, dtype=bool)), words
 
 
-def naive(found: Descriptors, words: np.ndarray, assignment: str, levels, power: float, norm: str) -> np.ndarray:
+def naive(described: Descriptors, words: np.ndarray, assignment: str, levels, power: float, norm: str) -> np.ndarray:
     rows, at = [], 0
-    for count in found.counts:
+    for count in described.counts:
         pyramid = []
         for level in levels:
             cells = [[0.0] * len(words) for _ in range(level**2)]
-            for value, (x, y) in zip(found.values[at : at + count], found.positions[at : at + count], strict=True):
+            for value, (x, y) in zip(
+                described.values[at : at + count], described.positions[at : at + count], strict=True
+            ):
                 far = [math.dist(value.tolist(), word.tolist()) for word in words]
                 cell = min(int(y * level), level - 1) * level + min(int(x * level), level - 1)
                 for k in range(len(words)):
@@ -65,51 +74,81 @@ def naive(found: Descriptors, words: np.ndarray, assignment: str, levels, power:
 @given(data=st.data())
 @settings(max_examples=60)
 def test_encode_is_the_naive_reference(kind, assignment, data):
-    found, words = data.draw(described(kind))
+    described, words = data.draw(descriptors_and_words(kind))
     levels = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     power, norm = data.draw(st.sampled_from([1, 0.5, 0.3, 2.0])), data.draw(st.sampled_from(["l1", "l2", "none"]))
-    expected = naive(found, words, assignment, levels, power, norm)
-    ours = encode(found, words, assignment, levels, power, norm)
-    assert ours.shape == (len(found), len(words) * sum(level**2 for level in levels)) and ours.dtype == np.float32
+    expected = naive(described, words, assignment, levels, power, norm)
+    ours = encode(described, words, assignment, levels, power, norm)
+    assert ours.shape == (len(described), len(words) * sum(level**2 for level in levels)) and ours.dtype == np.float32
     np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=2e-3)
 
 
-@given(described("ragged"))
+@given(descriptors_and_words("ragged"))
 def test_hard_counts_every_descriptor_once_in_each_level(drawn):
-    found, words = drawn
-    out = encode(found, words, "hard", (1, 2, 3), 1, "none").reshape(len(found), 14, len(words))
+    described, words = drawn
+    out = encode(described, words, "hard", (1, 2, 3), 1, "none").reshape(len(described), 14, len(words))
     for level in np.split(out, [1, 5], axis=1):
-        assert (level.sum((1, 2)) == found.counts).all()
+        assert (level.sum((1, 2)) == described.counts).all()
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
 def test_the_norm_is_one_over_the_whole_pyramid(assignment, norm):
     rng = np.random.default_rng(0)
-    found = Descriptors(
+    described = Descriptors(
         rng.normal(size=(12, 3)).astype(np.float32), rng.random((12, 2), np.float32), np.array([5, 1, 6]), np.ones(3)
     )
-    out = encode(found, rng.normal(size=(4, 3)).astype(np.float32), assignment, (1, 2, 3), 0.5, norm)
+    out = encode(described, rng.normal(size=(4, 3)).astype(np.float32), assignment, (1, 2, 3), 0.5, norm)
     assert np.allclose(np.linalg.norm(out, 1 if norm == "l1" else 2, axis=1), 1, atol=1e-5)
 
 
 def test_one_word_softly_assigned_is_nothing_and_no_nan():
-    found = Descriptors(
+    described = Descriptors(
         np.ones((3, 2), np.float32), np.zeros((3, 2), np.float32), np.array([1, 2]), np.ones(2, dtype=bool)
     )
     for norm in ("l1", "l2", "none"):
-        assert (encode(found, np.zeros((1, 2), np.float32), "soft", (2,), 0.5, norm) == 0).all()
+        assert (encode(described, np.zeros((1, 2), np.float32), "soft", (2,), 0.5, norm) == 0).all()
 
 
-def test_a_grid_and_a_list_of_places_are_pooled_alike():
+def test_a_grid_and_a_list_of_positions_are_pooled_alike():
     """The two ways of pooling: with one more image that has fewer descriptors, the other way is taken."""
     rng = np.random.default_rng(0)
-    values, places = rng.normal(size=(18, 3)).astype(np.float32), rng.random((9, 2), np.float32)
+    values, positions = rng.normal(size=(18, 3)).astype(np.float32), rng.random((9, 2), np.float32)
     words = rng.normal(size=(5, 3)).astype(np.float32)
-    grid = Descriptors(values, np.tile(places, (2, 1)), np.array([9, 9]), np.ones(2, dtype=bool))
+    grid = Descriptors(values, np.tile(positions, (2, 1)), np.array([9, 9]), np.ones(2, dtype=bool))
     more = Descriptors(
-        np.concatenate([values, values[:1]]), np.concatenate([grid.positions, places[:1]]), np.array([9, 9, 1]),
+        np.concatenate([values, values[:1]]), np.concatenate([grid.positions, positions[:1]]), np.array([9, 9, 1]),
         np.ones(3, dtype=bool),
     )  # fmt: skip
     arguments = (words, "soft", (1, 3), 0.5, "l2")
     np.testing.assert_allclose(encode(more, *arguments)[:2], encode(grid, *arguments), rtol=1e-5, atol=1e-6)
+
+
+@st.composite
+def points_and_words(draw):
+    m, k, d = draw(st.integers(0, 9)), draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    return draw(arrays(np.float32, (m, d), elements=NUMBERS)), draw(arrays(np.float32, (k, d), elements=NUMBERS))
+
+
+def naive_squares(X: np.ndarray, words: np.ndarray) -> np.ndarray:
+    squares = [[sum((float(a) - float(b)) ** 2 for a, b in zip(x, w, strict=True)) for w in words] for x in X]
+    return np.reshape(squares, (len(X), len(words)))
+
+
+@given(points_and_words())
+def test_soft_memberships_are_the_naive_ones(drawn):
+    X, words = drawn
+    before = X.copy(), words.copy()
+    ours, distances = soft_memberships(X, words), np.sqrt(naive_squares(X, words))
+    naive = np.maximum(0, distances.mean(1, keepdims=True) - distances)
+    # The square root blows up what rounding leaves of a distance of 0.
+    np.testing.assert_allclose(ours, naive, atol=2e-2)
+    assert ours.dtype == np.float32 and (ours >= 0).all()
+    assert np.array_equal(X, before[0]) and np.array_equal(words, before[1])
+
+
+@given(points_and_words())
+def test_the_nearest_word_is_the_naive_one(drawn):
+    # Whole numbers: their distances are exact, and the first of several nearest words wins.
+    X, words = (np.rint(array).astype(np.float32) for array in drawn)
+    assert np.array_equal(nearest_word(X, words), naive_squares(X, words).argmin(1))
