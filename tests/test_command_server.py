@@ -28,7 +28,8 @@ import torch
 print([
     "leak" in sys.modules, "LEAK" in os.environ, os.getcwd(), sys.path[-1],
     random.random() == random.Random(1).random(), warnings.filters[0][0],
-    logging.getLogger("seedbed").handlers, signal.getsignal(signal.SIGTERM), torch.get_num_threads(), torch.initial_seed(),
+    logging.getLogger("seedbed").handlers, signal.getsignal(signal.SIGTERM), torch.get_num_threads(),
+    torch.initial_seed(),
 ])
 """
 

@@ -25,7 +25,8 @@ RESNET = {"model.pretrained": "cifar10", "model.image_size": 32, "model.mean": [
           "model.std": [0.2471, 0.2435, 0.2616], "scheduler.factor": 0.4}  # fmt: skip
 SOFTMAX = {"model._target_": "seedbed.models.report.ReportMLP", "model.dropout": 0.0}
 PIXELS = {**SOFTMAX, "model.image_size": 28, "model.mean": 0.5, "model.std": 0.5, "scheduler.factor": 0.2}
-# epochs, batch, early stopping (None: it never fired), plateau's patience, learning rate, parameters (None: widths not given)
+# epochs, batch size, early stopping (None: it never fired), plateau's patience, learning rate, parameters (None: the
+# paper gives no widths)
 PRESETS = {
     "fashion_mnist_features": ((50, 100, 7, 3, 1e-5, 348_746), {}, {
         **ADAM, **FEATURES, **SOFTMAX, "features.selection.sizes": [300, 64],
