@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from seedbed.data.preprocess import Preprocess
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from torch import nn
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from seedbed.data.preprocess import Preprocess
 from seedbed.errors import UserError
 from seedbed.features.descriptors import DenseHog, hog, resized, to_grey
 from seedbed.features.visual_words import BagOfVisualWords

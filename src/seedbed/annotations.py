@@ -1,7 +1,5 @@
 """Whether a value from a yaml fits a type annotation, and the annotation in the words of a message."""
 
-from __future__ import annotations
-
 import inspect
 import types
 import typing

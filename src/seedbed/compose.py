@@ -1,7 +1,5 @@
 """From overrides to a whole configuration: Hydra composes it, and what comes out is plain dicts and lists."""
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Sequence
 from pathlib import Path

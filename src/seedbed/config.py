@@ -1,7 +1,5 @@
 """The check of a whole configuration before any work: every scalar by its schema, every keyword by its signature."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import typing

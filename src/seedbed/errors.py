@@ -1,7 +1,5 @@
 """The one error that is the user's own, and Hydra's exceptions in the user's words."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +9,12 @@ from typing import Any
 
 class UserError(Exception):
     """Something the user can put right: shown as one message without a traceback, exit code 1."""
+
+
+def require(condition: object, message: str) -> None:
+    """Raise UserError with this message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -1,7 +1,5 @@
 """Whole files and folders or none: made under a temporary name beside the target, flushed, renamed. Locks on files."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

@@ -1,7 +1,5 @@
 """The help page, drawn from the configuration itself: each option is described by the first line of its yaml."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The one declaration of what may be typed: which task reads a key, which keys are paths, which may change a run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 

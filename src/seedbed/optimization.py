@@ -1,7 +1,5 @@
 """The optimizer and the learning-rate scheduler that a checked configuration names."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

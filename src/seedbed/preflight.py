@@ -1,7 +1,5 @@
 """What is wrong with an experiment though its configuration is well-formed: found before images are read."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Every random draw has an address: a seed, an epoch, and what it is for."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """What a training run writes into its folder, and says on the terminal, from its beginning to its end."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys

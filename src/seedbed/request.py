@@ -1,7 +1,5 @@
 """What the entry point hands to a task, and how it lies on the configuration of a run that exists already."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

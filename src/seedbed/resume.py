@@ -1,7 +1,5 @@
 """Going on with a run: its own configuration, what may differ from it, and the state that it was stopped in."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

@@ -4,8 +4,6 @@ Defaults live in the yaml files of conf/. Those that stand here are for keys tha
 configurations of earlier runs lack.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Files of tensors from elsewhere: read without running anything of theirs."""
 
-from __future__ import annotations
-
 import pickle
 import warnings
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What travels between the modules: plain dataclasses."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Spellings of version 0.1: what to type today, and configurations that it wrote."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -12,7 +12,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
 from seedbed.data.augment import Chain, Coordinates, Erase, HorizontalFlip, PaddedCrop, ResizedCrop, Rotation, Step
-from seedbed.data.loader import Loader, Preprocess
+from seedbed.data.loader import Loader
+from seedbed.data.preprocess import Preprocess
 from seedbed.errors import UserError
 
 images = st.builds(
@@ -65,9 +66,9 @@ def test_erase_blackens_the_square_it_says_and_nothing_else(x, data):
 def test_erase_draws_squares_within_the_image(side, more):
     size = side + more - 1
     drawn = Erase(side).draw(np.random.default_rng(0), 200, size)
-    for places in drawn.values():
-        assert places.min() >= 0
-        assert places.max() <= size - side
+    for corner in drawn.values():
+        assert corner.min() >= 0
+        assert corner.max() <= size - side
 
 
 def test_erase_refuses_a_square_larger_than_the_image():
@@ -125,7 +126,7 @@ def test_a_quarter_turn_is_exact(x, degrees):
 def test_rotation_agrees_with_torchvision(x, degrees):
     out = Chain({"rotate": Rotation(90.0)}).apply(x, {"rotate": turned(len(x), degrees)})
     expected = TF.rotate(x, degrees, interpolation=v2.InterpolationMode.NEAREST, fill=0)
-    # A pixel whose place falls between two others within float rounding may go either way.
+    # A pixel whose coordinates fall between two others within float rounding may go either way.
     angle, size = np.deg2rad(degrees), x.shape[-1]
     d = np.arange(size) - (size - 1) / 2
     px = np.cos(angle) * d[None] - np.sin(angle) * d[:, None] + (size - 1) / 2
@@ -240,18 +241,18 @@ def test_a_step_of_ones_own_needs_the_two_methods_that_the_guide_shows():
         def draw(self, rng, n, size):
             return {"flip": rng.random(n) < 1}
 
-        def pull(self, places, size, parameters):
-            return Coordinates(torch.where(parameters["flip"], size - 1 - places.y, places.y), places.x, places.inside)
+        def pull(self, at, size, parameters):
+            return Coordinates(torch.where(parameters["flip"], size - 1 - at.y, at.y), at.x, at.inside)
 
     chain = Chain({"flip": VerticalFlip()})
     images = torch.arange(2 * 16, dtype=torch.uint8).reshape(2, 1, 4, 4)
     parameters = chain.draw(np.random.default_rng(0), 2, 4)
-    as_tensors = {name: {key: torch.from_numpy(v) for key, v in own.items()} for name, own in parameters.items()}
+    as_tensors = {name: {key: torch.from_numpy(v) for key, v in drawn.items()} for name, drawn in parameters.items()}
     assert torch.equal(chain.apply(images, as_tensors), images.flip(2))
 
     class Half:
-        def pull(self, places, size, parameters):
-            return places
+        def pull(self, at, size, parameters):
+            return at
 
     with pytest.raises(UserError, match=r"steps\.half: Half is no step .* it lacks output_size and draw"):
         Chain({"half": Half()})

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.data.decode import BadImage, decode, decode_rows, reader, resize_arrays
+from seedbed.data.decode import BadImage, cores, decode, decode_all, decode_rows, reader, resize_arrays
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
@@ -98,8 +98,8 @@ def test_what_is_of_the_disk_may_pass(error, may_pass):
     def read(name: str) -> bytes:
         raise error
 
-    (unread,) = decode_rows(read, ["x.png"], np.zeros((1, 1, 4, 4), np.uint8), 0).values()
-    assert unread.reason.startswith("cannot be read: ") and unread.may_pass == may_pass
+    ((reason, got),) = decode_rows(read, ["x.png"], np.zeros((1, 1, 4, 4), np.uint8), 0).values()
+    assert reason.startswith("cannot be read: ") and got == may_pass
 
 
 def children(pid: int) -> list[int]:
@@ -107,15 +107,15 @@ def children(pid: int) -> list[int]:
     return [int(child) for path in tasks for child in path.read_text().split()]
 
 
-def lives(pid: int) -> bool:
-    """Whether a process is there and more than an entry that nobody has asked for."""
+def is_alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-CAN_TELL = Path(f"/proc/self/task/{os.getpid()}/children").exists() and len(os.sched_getaffinity(0)) > 1
+CAN_TELL = Path(f"/proc/self/task/{os.getpid()}/children").exists() and cores() > 1
 
 
 @pytest.mark.skipif(not CAN_TELL, reason="needs /proc with children, and two cores")
@@ -144,7 +144,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     parent.stdout.close()
     assert workers
     deadline = time.monotonic() + 20
-    while any(map(lives, workers)):
+    while any(map(is_alive, workers)):
         assert time.monotonic() < deadline, "workers live on"
         time.sleep(0.05)
 
@@ -165,5 +165,39 @@ def test_a_damaged_or_lying_zip_entry_is_a_bad_image(tmp_path, monkeypatch):
     rows = np.zeros((3, 3, 8, 8), np.uint8)
     with reader(path) as read:
         bad = decode_rows(read, ["a", "b", "c"], rows, 0)
-    assert set(bad) == {0, 1} and all(unread.reason and not unread.may_pass for unread in bad.values())
+    assert set(bad) == {0, 1} and all(reason and not may_pass for reason, may_pass in bad.values())
     assert rows[2, 0].min() == 255
+
+
+def test_an_error_while_decoding_ends_it_soon(tmp_path, monkeypatch):
+    """What has not begun is cancelled, in processes as in this one."""
+    content = encoded(Image.fromarray(np.full((900, 900), 7, np.uint8)))
+    names = [f"{row:04d}.png" for row in range(400)]
+    for name in names:
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr("seedbed.data.decode.CHUNK", 4)
+    for workers in (1, 2):
+        monkeypatch.setattr("seedbed.data.decode.cores", lambda workers=workers: workers)
+        np.save(tmp_path / "out.npy", np.zeros((400, 1, 4, 4), np.uint8))
+        with pytest.raises(KeyboardInterrupt):
+            decode_all(tmp_path, names, tmp_path / "out.npy", interrupt)
+        assert not np.load(tmp_path / "out.npy")[-1].any()
+
+
+def interrupt(finished: int) -> None:
+    assert finished == 4
+    raise KeyboardInterrupt
+
+
+def test_unreadable_files_are_reported_by_row_whichever_process_meets_them(tmp_path, monkeypatch):
+    names = [f"{row}.png" for row in range(10)]
+    for row, name in enumerate(names):
+        (tmp_path / name).write_bytes(encoded(Image.new("L", (4, 4), row)) if row % 3 else b"")
+    monkeypatch.setattr("seedbed.data.decode.CHUNK", 3)
+    for workers in (1, 2):
+        monkeypatch.setattr("seedbed.data.decode.cores", lambda workers=workers: workers)
+        np.save(tmp_path / "out.npy", np.zeros((10, 1, 4, 4), np.uint8))
+        finished: list[int] = []
+        bad = decode_all(tmp_path, names, tmp_path / "out.npy", finished.append)
+        assert bad == dict.fromkeys((0, 3, 6, 9), ("an empty file", False)) and finished == [3, 3, 3, 1]
+        assert np.load(tmp_path / "out.npy")[:, 0, 0, 0].tolist() == [0, 1, 2, 0, 4, 5, 0, 7, 8, 0]

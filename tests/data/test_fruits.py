@@ -93,16 +93,16 @@ def test_official_arcs_keeps_the_official_test_frames_and_takes_validation_from_
     assert len(set(listing.labels[parts == TRAIN].tolist())) == 141
 
 
-def test_arcs_never_fall_back_on_a_random_split():
+def test_arcs_never_fall_back_on_a_random_split(tmp_path):
     names = [f"Training/{c}/r0_{i}_100.jpg" for c in "ab" for i in range(40)]
     labels, parts = np.repeat([0, 1], 40), np.zeros(80, np.int8)
-    source = object.__new__(Fruits)
-    source.split, source.margin = "arcs", 30
-    with pytest.raises(UserError, match="no rotation is long enough"):
-        source.assign(names, labels, parts, seed=0, test_fraction=0.2, val_fraction=0.1)
-    source.split = "official_arcs"
-    with pytest.raises(UserError, match=r"split=official_arcs: .* long enough for a validation arc .*margin=30"):
-        source.assign(names, labels, parts, seed=0, test_fraction=0.2, val_fraction=0.1)
+    for split, message in (
+        ("arcs", r"split=arcs: no rotation is long enough for a test and a validation arc .*margin=30"),
+        ("official_arcs", r"split=official_arcs: .* long enough for a validation arc .*margin=30"),
+    ):
+        source = Fruits("nowhere", str(tmp_path), split, margin=30)
+        with pytest.raises(UserError, match=message):
+            source.assign(names, labels, parts, seed=0, test_fraction=0.2, val_fraction=0.1)
     with pytest.raises(UserError, match=r"dataset\.margin"):
         Fruits("nowhere", margin=-1)
 

@@ -10,7 +10,8 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import fashion_mnist_folder
+from conftest import CONF, fashion_mnist_folder
+from omegaconf import OmegaConf
 
 from seedbed.data.idx import Idx, parse_idx
 from seedbed.errors import UserError
@@ -34,15 +35,15 @@ def small():
 
 def source(files: dict[str, bytes], root, **extra) -> Idx:
     sha256 = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    return Idx("small", ["no", "yes"], sha256, ["there"], data_root=str(root), **extra)
+    return Idx("small", ["no", "yes"], sha256, ["idx"], data_root=str(root), **extra)
 
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_found_compressed_or_not(tmp_path, small, compressed):
     arrays, files = small
-    (tmp_path / "there").mkdir()
+    (tmp_path / "idx").mkdir()
     for name, content in files.items():
-        path = tmp_path / "there" / (f"{name}.gz" if compressed else name)
+        path = tmp_path / "idx" / (f"{name}.gz" if compressed else name)
         path.write_bytes(gzip.compress(content, 1) if compressed else content)
     listing = source(files, tmp_path).listing()
     assert listing.images.shape == (10, 1, 5, 5)
@@ -71,7 +72,7 @@ def test_downloaded_verified_and_kept(tmp_path, small):
         assert len(source(files, tmp_path, url=url).listing().labels) == 10
     finally:
         server.shutdown()
-    kept = sorted(p.name for p in (tmp_path / "there").iterdir())
+    kept = sorted(p.name for p in (tmp_path / "idx").iterdir())
     assert kept == sorted(f"{name}.gz" for name in files), "whole files, no temporary ones"
     assert len(source(files, tmp_path, url=url).listing().labels) == 10, "no second download"
 
@@ -81,16 +82,16 @@ def test_no_copy_and_no_network_say_the_ways_out(tmp_path, small):
     made = source(files, tmp_path, url="http://127.0.0.1:9/x", debian_package="dataset-small")
     with pytest.raises(UserError) as caught:
         made.listing()
-    for word in ("train-images", "there", "dataset-small", "dataset.root=PATH", "did not answer"):
+    for word in ("train-images", "idx", "dataset-small", "dataset.root=PATH", "did not answer"):
         assert word in str(caught.value)
-    assert not (tmp_path / "there").exists()
+    assert not (tmp_path / "idx").exists()
 
 
 def test_other_bytes_are_refused(tmp_path, small):
     _, files = small
-    (tmp_path / "there").mkdir()
+    (tmp_path / "idx").mkdir()
     for name, content in files.items():
-        (tmp_path / "there" / name).write_bytes(content[:-1] + b"\xff\xff"[:1])
+        (tmp_path / "idx" / name).write_bytes(content[:-1] + b"\xff\xff"[:1])
     with pytest.raises(UserError, match="not the train-images of small"):
         source(files, tmp_path).listing()
 
@@ -102,15 +103,9 @@ def test_what_is_no_idx_file(content):
 
 
 def test_the_real_fashion_mnist():
-    from conftest import CONF
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from seedbed import build, config
-
-    folder = fashion_mnist_folder()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = OmegaConf.to_container(compose("config", [f"dataset.root={folder}"]), resolve=True)
-    listing = build.instance(config.check(tree).dataset_node, "dataset", data_root="x").listing()
+    settings = OmegaConf.to_container(OmegaConf.load(CONF / "dataset/fashion_mnist.yaml"))
+    keys = ("name", "classes", "sha256", "folders", "url", "debian_package")
+    source = Idx(**{key: settings[key] for key in keys}, data_root="x", root=str(fashion_mnist_folder()))
+    listing = source.listing()
     assert listing.images.shape == (70_000, 1, 28, 28)
     assert np.bincount(listing.labels[:60_000]).tolist() == [6000] * 10

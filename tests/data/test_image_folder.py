@@ -12,7 +12,7 @@ from conftest import data_file, zipped
 from PIL import Image
 
 from seedbed.data import dataset
-from seedbed.data.image_folder import ImageFolder, central_directory, place_of
+from seedbed.data.image_folder import ImageFolder, central_directory, split_above_class
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
 from seedbed.errors import UserError
 from seedbed.files import write_atomically
@@ -29,15 +29,15 @@ def load(source, cache, **changed):
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "expected"),
     [
         ("train/a/1.png", (TRAIN, "a")), ("deep/er/Training/Apple 1/x.jpg", (TRAIN, "Apple 1")),
         ("VALID/b/1.png", (VAL, "b")), ("data/testing/c/sub/1.png", (TEST, "c")), ("a/1.png", (UNSPLIT, None)),
         ("train/1.png", (TRAIN, None)), ("test-multiple_fruits/1.png", (UNSPLIT, None)),
     ],
 )  # fmt: skip
-def test_place_of(name, place):
-    assert place_of(name) == place
+def test_split_above_class(name, expected):
+    assert split_above_class(name) == expected
 
 
 @pytest.mark.parametrize("pack", [lambda f: f, zipped], ids=["folder", "zip"])
@@ -165,7 +165,7 @@ def test_neither_a_folder_nor_a_zip(tmp_path, content):
 
 def test_what_is_missing_is_said():
     with pytest.raises(UserError, match=r"cifar-10\.zip.*dataset\.root=PATH"):
-        ImageFolder("cifar10", data_root="nowhere", places=["cifar-10.zip"])
+        ImageFolder("cifar10", data_root="nowhere", paths=["cifar-10.zip"])
     with pytest.raises(UserError, match="nowhere/x is not there"):
         ImageFolder("folder", data_root=".", root="nowhere/x")
 
@@ -251,7 +251,7 @@ def test_a_split_or_class_behind_a_link_that_leads_nowhere_is_named(picture_tree
 
 def test_splits_may_lie_below_the_classes(picture_tree, cache):
     files = {
-        f"own/{c}/{s}/{i}.png": 20 * i
+        f"set/{c}/{s}/{i}.png": 20 * i
         for c in "ab"
         for s, n in (("Train", 6), ("val", 3), ("test", 2))
         for i in range(n)
@@ -267,9 +267,9 @@ def test_folders_of_splits_that_are_used_as_none_are_named(picture_tree, cache, 
     assert "the folders test are taken for no splits" in caplog.text
 
 
-@pytest.mark.parametrize("place", ["", "a/"])
-def test_images_without_class_folders_are_one_message(picture_tree, place):
-    root = picture_tree({f"{place}{i}.png": 5 for i in range(5)})
+@pytest.mark.parametrize("folder", ["", "a/"])
+def test_images_without_class_folders_are_one_message(picture_tree, folder):
+    root = picture_tree({f"{folder}{i}.png": 5 for i in range(5)})
     with pytest.raises(UserError, match=r"lies in no class folder|at least two of them"):
         tree(root).listing()
 
@@ -321,7 +321,7 @@ def test_a_folder_that_cannot_be_listed_is_named(picture_tree, monkeypatch):
 
 def test_what_programs_leave_behind_is_no_class(picture_tree, cache):
     files = {f"train/{c}/{i}.png": 20 * i for c in "ab" for i in range(8)}
-    left = {f"train/{place}/1.png": 1 for place in (".ipynb_checkpoints", "a/.thumbnails", "__MACOSX/b")}
+    left = {f"train/{path}/1.png": 1 for path in (".ipynb_checkpoints", "a/.thumbnails", "__MACOSX/b")}
     data = load(tree(picture_tree({**files, **left})), cache)
     assert data.classes == ("a", "b") and sum(len(s) for s in data.splits.values()) == 16
 
@@ -336,7 +336,7 @@ def test_a_class_may_be_called_train(picture_tree, cache):
 def test_classes_without_training_images_are_named(picture_tree, cache, caplog):
     files = {f"{c}/{i}.png": 20 * i for c in "abcdef" for i in range(8)}
     with caplog.at_level("WARNING", "seedbed"):
-        dataset.warn_of_missing(load(tree(picture_tree(files)), cache, subset=9), "folder")
+        dataset.warn_of_missing_classes(load(tree(picture_tree(files)), cache, subset=9), "folder")
     assert "no training images of" not in caplog.text
     assert "no validation images of" in caplog.text and "of 6 classes, such as" in caplog.text
 

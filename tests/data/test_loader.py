@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from seedbed.data.loader import Loader, Preprocess
+from seedbed.data.loader import Loader
+from seedbed.data.preprocess import Preprocess
 
 CPU = torch.device("cpu")
 
@@ -23,13 +24,13 @@ def made(images: np.ndarray, size: int, channels: int = 1, **options) -> Loader:
 @given(st.integers(1, 3), st.integers(0, 4), st.sampled_from([1, 3]), st.booleans())
 @settings(max_examples=40)
 def test_the_first_epochs_are_those_of_a_loader_of_that_size(epochs, epoch, channels, channels_last):
-    images = np.random.default_rng(epochs).integers(0, 256, (10, channels, 12, 12), np.uint8)
+    pixels = np.random.default_rng(epochs).integers(0, 256, (10, channels, 12, 12), np.uint8)
     options = {"channels": channels, "seed": 3, "channels_last": channels_last}
-    growing = made(images, 12, initial=(8, epochs), **options)
-    expected = made(images, 8 if epoch < epochs else 12, **options)
-    for (x, y), (own, labels) in zip(growing.epoch(epoch, start=1), expected.epoch(epoch, start=1), strict=True):
+    growing = made(pixels, 12, initial=(8, epochs), **options)
+    expected = made(pixels, 8 if epoch < epochs else 12, **options)
+    for (x, y), (images, labels) in zip(growing.epoch(epoch, start=1), expected.epoch(epoch, start=1), strict=True):
         assert x.shape[-1] == (8 if epoch < epochs else 12)
-        assert torch.equal(x, own) and torch.equal(y, labels) and x.stride() == own.stride()
+        assert torch.equal(x, images) and torch.equal(y, labels) and x.stride() == images.stride()
 
 
 @pytest.mark.parametrize("size", [6, 12, 20])

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedbed.data.augment import Chain, HorizontalFlip
-from seedbed.data.loader import Loader, Preprocess, hard_labels
+from seedbed.data.loader import Loader, hard_labels
 from seedbed.data.mix import CutMix, shared_labels
+from seedbed.data.preprocess import Preprocess
 from seedbed.errors import UserError
 
 CLASSES = 4
@@ -80,7 +81,7 @@ def loader_of(p: float, batch_size: int = 8, n: int = 40) -> Loader:
     )  # fmt: skip
 
 
-def test_labels_say_which_images_are_to_be_seen():
+def test_labels_are_the_shares_of_the_pixels():
     several = 0
     for images, labels in loader_of(1.0).epoch(0):
         assert labels.shape == (len(images), CLASSES) and labels.dtype == torch.float32
@@ -116,11 +117,11 @@ def test_an_epoch_begun_in_the_middle_goes_on_with_the_same_batches():
         assert torch.equal(x, images) and torch.equal(y, labels)
 
 
-def test_first_gives_the_label_that_is_seen_most():
+def test_first_gives_the_label_with_the_largest_share():
     images, labels = loader_of(1.0).first(10)
     assert labels.dtype == torch.int64
-    seen = torch.stack([torch.bincount(x.long().flatten() % CLASSES, minlength=CLASSES) for x in images])
-    assert torch.equal(seen.gather(1, labels[:, None]).flatten(), seen.amax(1))
+    counts = torch.stack([torch.bincount(x.long().flatten() % CLASSES, minlength=CLASSES) for x in images])
+    assert torch.equal(counts.gather(1, labels[:, None]).flatten(), counts.amax(1))
 
 
 def test_a_share_that_is_none_is_refused():

@@ -14,9 +14,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from seedbed.data.augment import Chain, HorizontalFlip
-from seedbed.data.loader import Loader, Preprocess
+from seedbed.data.loader import Loader
 from seedbed.data.mix import CutMix
 from seedbed.data.policy import TrivialAugment
+from seedbed.data.preprocess import Preprocess
 from seedbed.errors import UserError
 
 BILINEAR = InterpolationMode.BILINEAR
@@ -70,10 +71,10 @@ def test_an_operation_is_torchvisions(name, step, channels, size):
 
 def test_images_of_one_batch_are_changed_each_by_its_own_level():
     policy, x, levels = TrivialAugment(), pictures(5), [-1, -0.5, 0.0, 0.3, 0.9]
-    for place, name in enumerate(NAMES):
-        together = policy.change(x, {"operation": torch.full((5,), place), "level": torch.tensor(levels)})
+    for index, name in enumerate(NAMES):
+        together = policy.change(x, {"operation": torch.full((5,), index), "level": torch.tensor(levels)})
         for image, level, got in zip(x, levels, together, strict=True):
-            alone = policy.change(image[None], as_drawn(place, level, 1))[0]
+            alone = policy.change(image[None], as_drawn(index, level, 1))[0]
             assert torch.equal(got, alone), f"{name} at {level}"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedbed.data.split import stratified_choice, stratified_split
+from seedbed.data.dataset import stratified_choice, stratified_split
 
 label_arrays = st.lists(st.integers(0, 6), min_size=2, max_size=300).map(np.array)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
-from seedbed.data.preprocess import Preprocess
 from torchvision.models.resnet import ResNet
 
+from seedbed.data.preprocess import Preprocess
 from seedbed.errors import UserError
 from seedbed.models.convnet import Bottleneck, ConvNet, Stage
 from seedbed.models.mlp import MLP

@@ -1,43 +1,34 @@
-"""Augmentation of whole batches, every sample with parameters of its own: what moves pixels, in one pass over them.
+"""Augmentation of whole batches, every sample with parameters of its own.
 
-A step does not touch pixels: it says, for every pixel of its output, which pixel of its input belongs there. The
-chain asks its steps from last to first, and so knows for each output pixel its place in the stored image; one
-gather then moves the pixels. A policy, which does touch them, comes after that. Parameters are drawn for all samples
-of an epoch at once and indexed by sample, so the same (seed, epoch, sample) gives the same pixels in whatever batch.
+A step does not touch pixels: for every pixel of its output it names the pixel of its input that belongs there. The
+chain asks its steps from last to first; one gather then moves the pixels. A policy, which does touch them, comes after
+that. Parameters are drawn for all samples of an epoch at once and indexed by sample, so the same (seed, epoch, sample)
+gives the same pixels in whatever batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from itertools import accumulate
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from seedbed.data.mix import Mix
 from seedbed.data.policy import Policy
-from seedbed.errors import UserError
+from seedbed.errors import require
 
-Parameters = dict[str, np.ndarray]
-POLICY = "augment.policy"  # the name of its parameters beside those of the steps, which have none with a dot
+Drawn = dict[str, np.ndarray]
+Parameters = Mapping[str, torch.Tensor]
+# Names of their parameters beside those of the steps, which have none with a dot.
+POLICY, MIX = "augment.policy", "augment.mix"
 
 
-@dataclass
-class Coordinates:
-    """For every output pixel, a row, a column, and whether there is an image at all.
+class Coordinates(NamedTuple):
+    """For every output pixel its row, its column, and whether the image covers it; they broadcast to `[B, h, w]`."""
 
-    Attributes:
-        y, x: int64, broadcastable to `[B, h, w]`.
-        inside: bool, broadcastable to `[B, h, w]`, or None where every pixel has an image.
-    """
-
-    y: torch.Tensor
-    x: torch.Tensor
-    inside: torch.Tensor | None = None
-
-    def mask(self, inside: torch.Tensor) -> torch.Tensor:
-        return inside if self.inside is None else self.inside & inside
+    y: torch.Tensor  # int64
+    x: torch.Tensor  # int64
+    inside: torch.Tensor  # bool, `[]` where the image covers every pixel
 
 
 class Step(Protocol):
@@ -47,234 +38,192 @@ class Step(Protocol):
         """Side of the images that it gives."""
         return size
 
-    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Drawn:
         """Parameters for `n` samples: arrays `[n]`."""
 
-    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
-        """Coordinates in this step's output -> places in its input; parameters are tensors `[B, 1, 1]`."""
+    def pull(self, at: Coordinates, size: int, parameters: Parameters) -> Coordinates:
+        """Coordinates in this step's output -> coordinates in its input; parameters are tensors `[B, 1, 1]`."""
 
 
-class HorizontalFlip:
+class HorizontalFlip(Step):
     """Mirror left and right with probability `p`."""
 
     def __init__(self, p: float = 0.5):
-        if not 0 <= p <= 1:
-            raise UserError(f"HorizontalFlip: p must lie in [0, 1], got {p}")
+        require(0 <= p <= 1, f"HorizontalFlip: p must lie in [0, 1], got {p}")
         self.p = p
 
-    def output_size(self, size: int) -> int:
-        return size
-
-    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Drawn:
+        """Whether to mirror."""
         return {"flip": rng.random(n) < self.p}
 
-    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
-        return Coordinates(places.y, torch.where(parameters["flip"], size - 1 - places.x, places.x), places.inside)
+    def pull(self, at: Coordinates, size: int, parameters: Parameters) -> Coordinates:
+        """Columns counted from the other side."""
+        return Coordinates(at.y, torch.where(parameters["flip"], size - 1 - at.x, at.x), at.inside)
 
 
-class Rotation:
-    """Turn about the centre by an angle uniform in ±`degrees`, counter-clockwise; nearest pixel.
+class Rotation(Step):
+    """Turn about the centre by an angle uniform in ±`degrees` (0 to 180), counter-clockwise; nearest pixel.
 
-    With zeros outside the same as torchvision's `RandomRotation(degrees)` with its defaults, but per sample.
-
-    Args:
-        degrees: the largest angle, in [0, 180].
-        fill: what the image does not cover: `zeros`, or `edge`, the nearest pixel of its edge, which goes on with a
-            plain background whatever its colour, and with whatever else touches the edge.
+    `fill` is what the image does not cover: `zeros`, or `edge`, the nearest pixel of its edge. That continues a plain
+    background of any colour, and whatever else touches the edge. With zeros it is torchvision's
+    `RandomRotation(degrees)` with its defaults, but per sample.
     """
 
     def __init__(self, degrees: float, fill: Literal["zeros", "edge"] = "zeros"):
-        if not 0 <= degrees <= 180:
-            raise UserError(f"Rotation: degrees must lie in [0, 180], got {degrees}")
-        if fill not in ("zeros", "edge"):
-            raise UserError(f"Rotation: fill must be zeros or edge, got {fill}")
-        self.degrees = degrees
-        self.fill = fill
+        require(0 <= degrees <= 180, f"Rotation: degrees must lie in [0, 180], got {degrees}")
+        require(fill in ("zeros", "edge"), f"Rotation: fill must be zeros or edge, got {fill}")
+        self.degrees, self.fill = degrees, fill
 
-    def output_size(self, size: int) -> int:
-        return size
-
-    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Drawn:
+        """Cosine and sine of the angle."""
         angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees, n))
         return {"cos": np.cos(angle).astype(np.float32), "sin": np.sin(angle).astype(np.float32)}
 
-    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
+    def pull(self, at: Coordinates, size: int, parameters: Parameters) -> Coordinates:
+        """Turned back."""
         centre = (size - 1) / 2
-        dy, dx = places.y - centre, places.x - centre
+        dy, dx = at.y - centre, at.x - centre
         cos, sin = parameters["cos"], parameters["sin"]
         x = (cos * dx - sin * dy).add_(centre).round_().long()
         y = (sin * dx + cos * dy).add_(centre).round_().long()
-        within = places.inside
+        inside = at.inside
         if self.fill == "zeros":
-            within = places.mask((x >= 0) & (x < size) & (y >= 0) & (y < size))
-        return Coordinates(y.clamp_(0, size - 1), x.clamp_(0, size - 1), within)
+            inside = inside & (x >= 0) & (x < size) & (y >= 0) & (y < size)
+        return Coordinates(y.clamp_(0, size - 1), x.clamp_(0, size - 1), inside)
 
 
-class PaddedCrop:
-    """Pad by reflection, then cut a square out at a uniformly drawn place.
+class PaddedCrop(Step):
+    """Pad by reflection, `padding` pixels on every side, then cut a square out at uniformly drawn coordinates.
 
-    Args:
-        padding: pixels on every side.
-        size: side of the square; None: that of the image that comes in.
+    `size` is the side of the square; None: that of the image that comes in.
     """
 
     def __init__(self, padding: int, size: int | None = None):
-        if padding < 0 or (size is not None and size < 1):
-            raise UserError(f"PaddedCrop: needs padding >= 0 and size >= 1, got {padding} and {size}")
-        self.padding = padding
-        self.size = size
+        fits = padding >= 0 and (size is None or size >= 1)
+        require(fits, f"PaddedCrop: needs padding >= 0 and size >= 1, got {padding} and {size}")
+        self.padding, self.size = padding, size
 
     def output_size(self, size: int) -> int:
-        if self.padding >= size:
-            raise UserError(f"PaddedCrop: padding {self.padding} needs images larger than {size} pixels")
-        if self.size is not None and self.size > size + 2 * self.padding:
-            raise UserError(f"PaddedCrop: cannot cut {self.size} pixels out of {size} padded by {self.padding}")
-        return self.size or size
+        """Side of the square."""
+        side, padding = self.size or size, self.padding
+        require(padding < size, f"PaddedCrop: padding {padding} needs images larger than {size} pixels")
+        require(side <= size + 2 * padding, f"PaddedCrop: cannot cut {side} pixels out of {size} padded by {padding}")
+        return side
 
-    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Drawn:
+        """The square's corner in the padded image."""
         room = size + 2 * self.padding - self.output_size(size) + 1
         return {"top": rng.integers(room, size=n), "left": rng.integers(room, size=n)}
 
-    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
-        y = reflect(places.y + parameters["top"] - self.padding, size)
-        x = reflect(places.x + parameters["left"] - self.padding, size)
-        return Coordinates(y, x, places.inside)
+    def pull(self, at: Coordinates, size: int, parameters: Parameters) -> Coordinates:
+        """Moved by the corner; those in the padding mirrored at the edge pixel."""
+        y, x = at.y + parameters["top"] - self.padding, at.x + parameters["left"] - self.padding
+        y, x = ((size - 1) - ((size - 1) - line.abs()).abs() for line in (y, x))
+        return Coordinates(y, x, at.inside)
 
 
-class ResizedCrop:
-    """Cut a square out at a uniformly drawn place and enlarge it to the image's size; nearest pixel.
+class ResizedCrop(Step):
+    """Cut a square out at uniformly drawn coordinates and enlarge it to the image's size; nearest pixel.
 
-    Like torchvision's `RandomResizedCrop`, but of squares only and at places between pixels.
-
-    Args:
-        scale: least and largest share of the image's area; uniform between them.
+    The square's share of the image's area is uniform between the two numbers of `scale`. Like torchvision's
+    `RandomResizedCrop`, but of squares only and at coordinates between pixels.
     """
 
     def __init__(self, scale: Sequence[float]):
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-            raise UserError(f"ResizedCrop: scale must be two rising shares in (0, 1], got {list(scale)}")
+        rising = len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1
+        require(rising, f"ResizedCrop: scale must be two rising shares in (0, 1], got {list(scale)}")
         self.scale = tuple(scale)
 
-    def output_size(self, size: int) -> int:
-        return size
-
-    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Drawn:
+        """The square's side, as a share of the image's, and its corner in pixels."""
         side = np.sqrt(rng.uniform(*self.scale, n))
         top, left = (rng.random(n) * size * (1 - side) for _ in range(2))
         return {"side": side.astype(np.float32), "top": top.astype(np.float32), "left": left.astype(np.float32)}
 
-    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
+    def pull(self, at: Coordinates, size: int, parameters: Parameters) -> Coordinates:
+        """Shrunk by the side and moved by the corner, from pixel centre to pixel centre."""
         y, x = (
-            ((place + 0.5) * parameters["side"] + parameters[start] - 0.5).round_().long().clamp_(0, size - 1)
-            for place, start in ((places.y, "top"), (places.x, "left"))
+            ((line + 0.5) * parameters["side"] + parameters[corner] - 0.5).round_().long().clamp_(0, size - 1)
+            for line, corner in ((at.y, "top"), (at.x, "left"))
         )
-        return Coordinates(y, x, places.inside)
+        return Coordinates(y, x, at.inside)
 
 
-class Erase:
-    """Blacken a square at a uniformly drawn place, wholly within the image.
+class Erase(Step):
+    """Blacken a square of `side` pixels at uniformly drawn coordinates, wholly within the image.
 
     Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
-
-    Args:
-        side: of the square, in pixels.
     """
 
     def __init__(self, side: int):
-        if side < 1:
-            raise UserError(f"Erase: needs side >= 1, got {side}")
+        require(side >= 1, f"Erase: needs side >= 1, got {side}")
         self.side = side
 
     def output_size(self, size: int) -> int:
-        if self.side > size:
-            raise UserError(f"Erase: a square of {self.side} needs images of at least as many pixels, not {size}")
+        """The same, if the square fits in."""
+        require(
+            self.side <= size, f"Erase: a square of {self.side} needs images of at least as many pixels, not {size}"
+        )
         return size
 
-    def draw(self, rng: np.random.Generator, n: int, size: int) -> Parameters:
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> Drawn:
+        """The square's corner."""
         room = size - self.side + 1
         return {"top": rng.integers(room, size=n), "left": rng.integers(room, size=n)}
 
-    def pull(self, places: Coordinates, size: int, parameters: Mapping[str, torch.Tensor]) -> Coordinates:
-        down, right = places.y - parameters["top"], places.x - parameters["left"]
+    def pull(self, at: Coordinates, size: int, parameters: Parameters) -> Coordinates:
+        """The same, outside the image where the square lies."""
+        down, right = at.y - parameters["top"], at.x - parameters["left"]
         erased = (down >= 0) & (down < self.side) & (right >= 0) & (right < self.side)
-        return Coordinates(places.y, places.x, places.mask(~erased))
-
-
-def reflect(places: torch.Tensor, size: int) -> torch.Tensor:
-    """Coordinates up to `size - 1` pixels outside `[0, size)` -> inside, mirrored at the edge pixel."""
-    return (size - 1) - ((size - 1) - places.abs()).abs()
+        return Coordinates(at.y, at.x, at.inside & ~erased)
 
 
 class Chain:
-    """Steps in order, by name, applied in one gather; then a policy; and what mixes the images that come out.
-
-    Args:
-        steps: name -> step; none leaves images as they are.
-        mix: makes one image of two when all else is done; the loader, which has both, applies it. None: nothing does.
-        policy: changes the images that the steps give, each by itself. None: nothing does.
-    """
+    """Steps in order, by name; then a policy; then `mix`, which the loader applies, since that has both images."""
 
     def __init__(self, steps: Mapping[str, Step], mix: Mix | None = None, policy: Policy | None = None):
         for name, step in steps.items():
-            lacks = [method for method in ("output_size", "draw", "pull") if not hasattr(step, method)]
-            if lacks:
-                raise UserError(
-                    f"augment.steps.{name}: {type(step).__name__} is no step that moves pixels: it lacks "
-                    f"{' and '.join(lacks)}"
-                )
-        if policy is not None and not hasattr(policy, "change"):
-            raise UserError(
-                f"augment.policy: {type(policy).__name__} is no policy; steps belong under augment.steps, what mixes "
-                "images is augment.mix"
-            )
-        if mix is not None and not hasattr(mix, "apply"):
-            raise UserError(f"augment.mix: {type(mix).__name__} does not mix images; steps belong under augment.steps")
-        self.steps = dict(steps)
-        self.policy = policy
-        self.mix = mix
+            kind, methods = type(step).__name__, ("output_size", "draw", "pull")
+            lacks = " and ".join(method for method in methods if not hasattr(step, method))
+            require(not lacks, f"augment.steps.{name}: {kind} is no step that moves pixels: it lacks {lacks}")
+        problem = f"augment.policy: {type(policy).__name__} is no policy; steps belong under augment.steps, "
+        require(policy is None or hasattr(policy, "change"), problem + "what mixes images is augment.mix")
+        problem = f"augment.mix: {type(mix).__name__} does not mix images; steps belong under augment.steps"
+        require(mix is None or hasattr(mix, "apply"), problem)
+        self.steps, self.policy, self.mix = dict(steps), policy, mix
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.policy or self.mix)
 
     def sizes(self, size: int) -> list[int]:
         """Side of the images before each step, and after the last."""
-        sizes = [size]
-        for step in self.steps.values():
-            sizes.append(step.output_size(sizes[-1]))
-        return sizes
+        return list(accumulate(self.steps.values(), lambda side, step: step.output_size(side), initial=size))
 
-    def draw(self, rng: np.random.Generator, n: int, size: int) -> dict[str, Parameters]:
-        """Parameters of all steps and of the policy for the `n` samples of an epoch."""
-        drawn = {
-            name: step.draw(rng, n, before)
-            for (name, step), before in zip(self.steps.items(), self.sizes(size)[:-1], strict=True)
-        }
-        return {**drawn, POLICY: self.policy.draw(rng, n)} if self.policy else drawn
-
-    def apply(self, images: torch.Tensor, parameters: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
-        """Augment a batch.
-
-        Args:
-            images: `[B, C, S, S]`, any type that the policy takes.
-            parameters: what `draw` gave, as tensors, the rows of this batch: `[B]` each.
-
-        Returns:
-            `[B, C, T, T]` of the same type; T is the last step's output size.
-        """
-        moved = self._move(images, parameters) if self.steps else images
-        return self.policy.change(moved, parameters[POLICY]) if self.policy else moved
-
-    def _move(self, images: torch.Tensor, parameters: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
-        batch, channels, size, _ = images.shape
+    def draw(self, rng: np.random.Generator, n: int, size: int) -> dict[str, Drawn]:
+        """Parameters for the `n` samples of an epoch: of all steps by name, of the policy and of the mixing."""
         sizes = self.sizes(size)
-        line = torch.arange(sizes[-1], device=images.device)
-        places = Coordinates(line[None, :, None], line[None, None, :])
-        for (name, step), before in zip(reversed(self.steps.items()), reversed(sizes[:-1]), strict=True):
-            own = {key: value[:, None, None] for key, value in parameters[name].items()}
-            places = step.pull(places, before, own)
-        target = (batch, sizes[-1], sizes[-1])
-        flat = (places.y * size + places.x).expand(target).reshape(batch, 1, -1)
+        drawn = {name: step.draw(rng, n, sizes[i]) for i, (name, step) in enumerate(self.steps.items())}
+        if self.policy:
+            drawn[POLICY] = self.policy.draw(rng, n)
+        if self.mix:
+            drawn[MIX] = self.mix.draw(rng, n)
+        return drawn
+
+    def apply(self, images: torch.Tensor, parameters: Mapping[str, Parameters]) -> torch.Tensor:
+        """`[B, C, S, S]` -> `[B, C, T, T]` of the same type, by what `draw` gave: tensors `[B]`, this batch's rows."""
+        if self.steps:
+            images = self._move(images, parameters)
+        return self.policy.change(images, parameters[POLICY]) if self.policy else images
+
+    def _move(self, images: torch.Tensor, parameters: Mapping[str, Parameters]) -> torch.Tensor:
+        batch, channels, size, _ = images.shape
+        *sizes, last = self.sizes(size)
+        line = torch.arange(last, device=images.device)
+        at = Coordinates(line[None, :, None], line[None, None, :], torch.tensor(True))
+        for (name, step), before in zip(reversed(self.steps.items()), reversed(sizes), strict=True):
+            at = step.pull(at, before, {key: value[:, None, None] for key, value in parameters[name].items()})
+        flat = (at.y * size + at.x).expand(batch, last, last).reshape(batch, 1, -1)
         out = images.reshape(batch, channels, -1).gather(2, flat.expand(-1, channels, -1))
-        if places.inside is not None:
-            out.masked_fill_(~places.inside.expand(target).reshape(batch, 1, -1), 0)
-        return out.reshape(batch, channels, sizes[-1], sizes[-1])
+        if at.inside.ndim:
+            out.masked_fill_(~at.inside.expand(batch, last, last).reshape(batch, 1, -1), 0)
+        return out.reshape(batch, channels, last, last)

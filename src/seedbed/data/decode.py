@@ -1,7 +1,5 @@
 """Image files to arrays: one file, one chunk of files, all files over the cores."""
 
-from __future__ import annotations
-
 import errno
 import io
 import multiprocessing
@@ -10,11 +8,10 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,49 +23,49 @@ LARGEST_FILE = 256 * 2**20
 # By content, not by name: Pillow's other readers are many, and the one for PostScript starts a program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 CHUNK = 512
-
-
-class Unread(NamedTuple):
-    """Why an image could not be read, and whether that is of the disk or the machine, not of the image: it may pass."""
-
-    reason: str
-    may_pass: bool = False
+Read = Callable[[str], bytes]
+# Row -> why an image could not be read, and whether it may be another time: the disk or the machine was the cause.
+Bad = dict[int, tuple[str, bool]]
 
 
 class BadImage(Exception):
     """An image that cannot be read; the message says why."""
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
-def reader(container: Path) -> Iterator[Callable[[str], bytes]]:
+def reader(container: Path) -> Iterator[Read]:
     """A function from a path inside a folder or a zip to the file's bytes."""
     if container.is_dir():
         yield lambda name: (container / name).read_bytes()
-    else:
-        with zipfile.ZipFile(container) as archive:
+        return
+    with zipfile.ZipFile(container) as archive:
 
-            def read(name: str) -> bytes:
-                # What an entry says of its size need not be true.
-                with archive.open(name) as file:
-                    content = file.read(LARGEST_FILE + 1)
-                if len(content) > LARGEST_FILE:
-                    raise BadImage(f"unpacks to more than {LARGEST_FILE:,} bytes")
-                return content
+        def read(name: str) -> bytes:
+            # What an entry says of its size need not be true.
+            with archive.open(name) as file:
+                content = file.read(LARGEST_FILE + 1)
+            if len(content) > LARGEST_FILE:
+                raise BadImage(f"unpacks to more than {LARGEST_FILE:,} bytes")
+            return content
 
-            yield read
+        yield read
 
 
 @contextmanager
 def opened(content: bytes) -> Iterator[Image.Image]:
     """A Pillow image from bytes; all that can be wrong with it becomes BadImage."""
     try:
-        with warnings.catch_warnings():
-            # The size is checked just below; Pillow's own warning would only repeat it.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                if image.width * image.height > LARGEST_PIXELS:
-                    raise BadImage(f"{image.width} x {image.height} pixels, at most {LARGEST_PIXELS:,} are read")
-                yield image
+        # The size is checked just below; Pillow's own warning would only repeat it.
+        quiet = warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning)
+        with quiet, Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > LARGEST_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels, at most {LARGEST_PIXELS:,} are read")
+            yield image
     except Image.UnidentifiedImageError:
         raise BadImage("not an image in a known format" if content else "an empty file") from None
     except (BadImage, MemoryError):
@@ -78,16 +75,10 @@ def opened(content: bytes) -> Iterator[Image.Image]:
 
 
 def decode(content: bytes, channels: int, size: int) -> np.ndarray:
-    """Decode an image, make it grey or RGB, and resize it (bilinear, antialiased, aspect not kept).
+    """Decode an image to uint8 `[channels, size, size]`, grey or RGB (bilinear, antialiased, aspect not kept).
 
-    Transparent pixels are laid on white; 16-bit greys are scaled to 8 bits. Greys of 32 bits or of real numbers are
-    refused: what is white in them is not said.
-
-    Returns:
-        uint8 `[channels, size, size]`.
-
-    Raises:
-        BadImage: unreadable, truncated or too large.
+    Transparent pixels are laid on white; 16-bit greys are scaled to 8 bits. Raises BadImage if it is unreadable,
+    truncated or too large, or of greys of 32 bits or of real numbers, which do not say which number is white.
     """
     with opened(content) as image:
         image.load()
@@ -110,62 +101,45 @@ def resize_arrays(images: np.ndarray, size: int) -> np.ndarray:
     n, channels, height, width = images.shape
     if (height, width) == (size, size):
         return images
-    planes = images.reshape(-1, height, width)
-    out = np.empty((len(planes), size, size), np.uint8)
-    for i, plane in enumerate(planes):
-        out[i] = Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)
-    return out.reshape(n, channels, size, size)
+    planes = map(Image.fromarray, images.reshape(-1, height, width))
+    resized = [np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
+    return np.stack(resized).reshape(n, channels, size, size)
 
 
 def is_colour(container: Path, names: Sequence[str]) -> bool:
     """Whether any image has a colour mode, by the headers alone; unreadable ones do not count."""
     with reader(container) as read:
         for name in names:
-            try:
-                with opened(read(name)) as image:
-                    if image.mode not in ("1", "L", "LA", "I", "F") and not image.mode.startswith("I;16"):
-                        return True
-            except Exception:  # decoding will say what is wrong with it
-                continue
+            # Decoding will say what is wrong with an unreadable one.
+            with suppress(Exception), opened(read(name)) as image:
+                if image.mode not in ("1", "L", "LA", "I", "F") and not image.mode.startswith("I;16"):
+                    return True
     return False
 
 
-def decode_all(
-    container: Path, names: Sequence[str], out: Path, progress: Callable[[int], object]
-) -> dict[int, Unread]:
-    """Decode files into the rows of an existing `.npy` array, over the cores.
+def decode_all(container: Path, names: Sequence[str], out: Path, progress: Callable[[int], object]) -> Bad:
+    """Decode files into the rows of `out`, an existing `.npy` array, uint8 `[N, C, S, S]`, C 1 or 3, over the cores.
 
-    Args:
-        out: a uint8 `[N, C, S, S]` array on disk; C is 1 or 3.
-        progress: called with the number of images that each finished chunk held.
-
-    Returns:
-        row -> why, for every image that could not be read; its row is left zero.
+    `progress` is called with the number of images of each finished chunk. Rows of unreadable images are left zero.
     """
-    chunks = [(start, names[start : start + CHUNK]) for start in range(0, len(names), CHUNK)]
-    bad: dict[int, Unread] = {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, len(chunks))
-    if workers <= 1:
-        with reader(container) as read:
-            rows = np.load(out, mmap_mode="r+")
-            for start, part in chunks:
-                bad |= decode_rows(read, part, rows, start)
-                progress(len(part))
-            rows.flush()
-        return bad
-    # Fresh processes: forking one that has started torch's threads can hang.
-    spawn = multiprocessing.get_context("spawn")
+    starts = range(0, len(names), CHUNK)
+    chunks = [names[start : start + CHUNK] for start in starts]
+    workers = min(cores(), len(chunks))
+    bad: Bad = {}
     try:
-        with ProcessPoolExecutor(workers, spawn, _Worker.open, (container, out)) as pool:
-            jobs = {pool.submit(_Worker.run, part, start): len(part) for start, part in chunks}
-            try:
-                for job in as_completed(jobs):
-                    bad |= job.result()
-                    progress(jobs[job])
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # or all the others would be decoded first
-                raise
+        with ExitStack() as stack:
+            if workers > 1:
+                # Fresh processes: forking one that has started torch's threads can hang.
+                spawn = multiprocessing.get_context("spawn")
+                pool = stack.enter_context(ProcessPoolExecutor(workers, spawn, _Worker.start, (container, out)))
+                # Closing it cancels what has not begun, or all of it would be decoded before an error is raised.
+                results = stack.enter_context(closing(pool.map(_Worker.decode, chunks, starts)))
+            else:
+                read, rows = stack.enter_context(reader(container)), np.load(out, mmap_mode="r+")
+                results = (decode_rows(read, chunk, rows, start) for chunk, start in zip(chunks, starts, strict=True))
+            for chunk, unread in zip(chunks, results, strict=True):
+                bad |= unread
+                progress(len(chunk))
     except BrokenProcessPool as error:
         raise UserError(
             f"{container}: a process that decodes images was killed, perhaps for want of memory; start again with "
@@ -174,48 +148,37 @@ def decode_all(
     return bad
 
 
-def decode_rows(read: Callable[[str], bytes], names: Sequence[str], rows: np.ndarray, start: int) -> dict[int, Unread]:
-    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`; return row -> why for the unreadable ones."""
+def decode_rows(read: Read, names: Sequence[str], rows: np.ndarray, start: int) -> Bad:
+    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`."""
     _, channels, size, _ = rows.shape
-    bad = {}
+    bad: Bad = {}
     for row, name in enumerate(names, start):
         try:
             rows[row] = decode(read(name), channels, size)
         except BadImage as error:
-            bad[row] = Unread(str(error))
+            bad[row] = str(error), False
         except Exception as error:  # of the disk; of the zip: damaged, encrypted, packed by an unknown method
-            bad[row] = Unread(f"cannot be read: {str(error) or type(error).__name__}", _may_pass(error))
+            # A link that leads nowhere stays one; bzip2's complaints have no number.
+            of_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ELOOP)
+            may_pass = of_disk or isinstance(error, MemoryError)
+            bad[row] = f"cannot be read: {str(error) or type(error).__name__}", may_pass
     return bad
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether reading may go well another time though the file stays the same."""
-    if isinstance(error, OSError):  # a link that leads nowhere stays one; bzip2's complaints have no number
-        return error.errno not in (None, errno.ENOENT, errno.ELOOP)
-    return isinstance(error, MemoryError)
 
 
 class _Worker:
     """What a worker process keeps open: listing a large zip anew for every chunk would cost more than decoding."""
 
-    read: Callable[[str], bytes]
-    rows: np.ndarray
-
     @classmethod
-    def open(cls, container: Path, out: Path) -> None:
-        cls._reader = reader(container)  # kept: a reader that is collected closes its zip
-        cls.read = staticmethod(cls._reader.__enter__())
-        cls.rows = np.load(out, mmap_mode="r+")
-        threading.Thread(target=cls._end_with_parent, daemon=True).start()
+    def start(cls, container: Path, out: Path) -> None:
+        cls.reader = reader(container)  # kept: a reader that is collected closes its zip
+        cls.read, cls.rows = cls.reader.__enter__(), np.load(out, mmap_mode="r+")
+        threading.Thread(target=cls.end_with_parent, daemon=True).start()
 
     @staticmethod
-    def _end_with_parent() -> None:
-        """Whoever is killed cannot send its workers home."""
-        multiprocessing.parent_process().join()
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()  # one that is killed cannot stop its workers
         os._exit(1)
 
     @classmethod
-    def run(cls, names: Sequence[str], start: int) -> dict[int, Unread]:
-        bad = decode_rows(cls.read, names, cls.rows, start)
-        cls.rows.flush()
-        return bad
+    def decode(cls, names: Sequence[str], start: int) -> Bad:
+        return decode_rows(cls.read, names, cls.rows, start)

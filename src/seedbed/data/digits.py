@@ -1,11 +1,8 @@
 """scikit-learn's bundled digits: real images without a download."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from seedbed.data.sources import UNSPLIT, Listing
-from seedbed.errors import UserError
 
 
 class Digits:
@@ -13,21 +10,18 @@ class Digits:
 
     name = "digits"
 
-    def __init__(self, data_root: str, root: str | None = None):
-        if root is not None:
-            raise UserError("dataset.root: the digits come with scikit-learn, leave it null")
-
     def fingerprint(self) -> str:
+        """The version of scikit-learn."""
         import sklearn
 
         return f"scikit-learn {sklearn.__version__}"
 
     def listing(self) -> Listing:
+        """All images, without a split."""
         from sklearn.datasets import load_digits
 
         bundle = load_digits()
         images = np.rint(bundle.images * (255 / 16)).astype(np.uint8)[:, None]
         labels = bundle.target.astype(np.int64)
-        names = [f"{i:04d}" for i in range(len(labels))]
-        parts = np.full(len(labels), UNSPLIT, np.int8)
+        parts, names = np.full(len(labels), UNSPLIT, np.int8), [f"{i:04d}" for i in range(len(labels))]
         return Listing(tuple("0123456789"), labels, parts, names, images=images)

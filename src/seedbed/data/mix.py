@@ -1,14 +1,13 @@
 """Training images made of two: pixels and labels in the same shares."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from seedbed.errors import UserError
+from seedbed.errors import require
 
 
 class Mix(Protocol):
@@ -17,60 +16,40 @@ class Mix(Protocol):
     def draw(self, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
         """Parameters for `n` samples: arrays `[n]`; of them `partner`, the sample that each is mixed with."""
 
-    def apply(
-        self, images: torch.Tensor, others: torch.Tensor, parameters: Mapping[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mixed images, and the share of each label that is now its partner's, float32 `[B]`."""
+    def apply(self, images: Tensor, others: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """`[B, C, S, S]` twice, any type -> the mixed images, and the share that is now the other's, float32 `[B]`."""
 
 
-class CutMix:
+class CutMix(Mix):
     """With probability `p`, paste a rectangle of another training image over an image; the label is shared by area.
 
     The rectangle has the image's proportions and, before what overhangs is cut off, an area uniform in [0, 1]; its
-    centre is uniform. Like all parameters its own are drawn for the samples of an epoch at once: a sample's partner
-    is a sample of the epoch, not of the batch.
+    centre is uniform. The partner is a sample of the epoch, not of the batch: parameters are drawn for an epoch.
 
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019.
     """
 
     def __init__(self, p: float = 0.5):
-        if not 0 <= p <= 1:
-            raise UserError(f"augment.mix: CutMix's p must lie in [0, 1], got {p}")
+        require(0 <= p <= 1, f"augment.mix: CutMix's p must lie in [0, 1], got {p}")
         self.p = p
 
     def draw(self, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
-        """Parameters for `n` samples: arrays `[n]`; those that are not mixed have a rectangle without area."""
-        mixed = rng.random(n) < self.p
-        return {
-            "partner": rng.permutation(n),
-            "side": np.where(mixed, np.sqrt(rng.random(n)), 0).astype(np.float32),
-            "y": rng.random(n).astype(np.float32),
-            "x": rng.random(n).astype(np.float32),
-        }
+        """Partner, and the rectangle's side and centre; a sample that is not mixed has a rectangle without area."""
+        mixed, partner = rng.random(n) < self.p, rng.permutation(n)
+        rectangle = {"side": np.where(mixed, np.sqrt(rng.random(n)), 0), "y": rng.random(n), "x": rng.random(n)}
+        return {"partner": partner, **{key: values.astype(np.float32) for key, values in rectangle.items()}}
 
-    def apply(
-        self, images: torch.Tensor, others: torch.Tensor, parameters: Mapping[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Paste.
-
-        Args:
-            images, others: `[B, C, S, S]`, any type.
-            parameters: what `draw` gave, as tensors, the rows of this batch: `[B]` each.
-
-        Returns:
-            `[B, C, S, S]` of the same type, and the share of each image that is now its partner's, float32 `[B]`.
-        """
-        size = images.shape[-1]
-        within = []
-        line = torch.arange(size, device=images.device)
-        for centre in (parameters["y"], parameters["x"]):
-            start = ((centre - parameters["side"] / 2) * size).round()[:, None]
-            within.append((line >= start) & (line < start + (parameters["side"] * size).round()[:, None]))
-        rectangle = within[0][:, :, None] & within[1][:, None, :]
+    def apply(self, images: Tensor, others: Tensor, parameters: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Paste the rectangles of `others` over `images`."""
+        size, side = images.shape[-1], parameters["side"]
+        line, length = torch.arange(size, device=images.device), (side * size).round()[:, None]
+        starts = [((parameters[axis] - side / 2) * size).round()[:, None] for axis in ("y", "x")]
+        rows, columns = ((line >= start) & (line < start + length) for start in starts)
+        rectangle = rows[:, :, None] & columns[:, None, :]
         return torch.where(rectangle[:, None], others, images), rectangle.float().mean((1, 2))
 
 
-def shared_labels(labels: torch.Tensor, others: torch.Tensor, share: torch.Tensor, classes: int) -> torch.Tensor:
+def shared_labels(labels: Tensor, others: Tensor, share: Tensor, classes: int) -> Tensor:
     """int64 `[B]` twice and the share of the second -> probabilities, float32 `[B, classes]`."""
-    own = torch.zeros(len(labels), classes, device=labels.device).scatter_(1, labels[:, None], 1 - share[:, None])
-    return own.scatter_add_(1, others[:, None], share[:, None])
+    first = torch.zeros(len(labels), classes, device=labels.device).scatter_(1, labels[:, None], 1 - share[:, None])
+    return first.scatter_add_(1, others[:, None], share[:, None])

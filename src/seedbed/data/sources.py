@@ -1,10 +1,7 @@
-"""What a data source is: something with a name, a fingerprint, and either an array or a list of image files.
+"""What a data source is: it knows where images are, what they are called, and their classes and official splits.
 
-A source knows where its images are, what they are called and which official split they belong to. Decoding,
-resizing and keeping them is the store's work; drawing further splits is the splitter's.
+The store decodes, resizes and keeps the images (`seedbed.data.cache`); `seedbed.data.dataset` draws further splits.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,48 +15,30 @@ TRAIN, VAL, TEST, UNSPLIT = 0, 1, 2, -1
 
 @dataclass(frozen=True)
 class Listing:
-    """All images of a source, in one order.
+    """All images of a source, in one order: either as `images`, or as the names of files in `container`."""
 
-    Attributes:
-        classes: class names in label order.
-        labels: int64 `[N]`.
-        parts: int8 `[N]`: TRAIN, VAL, TEST, or UNSPLIT where the source has no split of its own.
-        names: one name an image; for files the path inside the source.
-        images: uint8 `[N, C, H, W]` for a source that holds arrays, else None.
-        container: the folder or zip that holds the files, else None.
-        channels: 1 or 3 for files; None: to be found from the files themselves.
-    """
-
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    parts: np.ndarray
-    names: Sequence[str]
-    images: np.ndarray | None = None
-    container: Path | None = None
-    channels: int | None = None
+    classes: tuple[str, ...]  # names in label order
+    labels: np.ndarray  # int64 `[N]`
+    parts: np.ndarray  # int8 `[N]`: TRAIN, VAL, TEST, or UNSPLIT where the source has no split of its own
+    names: Sequence[str]  # one an image; of a file the path inside the container
+    images: np.ndarray | None = None  # uint8 `[N, C, H, W]`
+    container: Path | None = None  # a folder or a zip
+    channels: int | None = None  # 1 or 3 for files; None: the files themselves decide
 
 
 class Source(Protocol):
+    """What the class of a dataset yaml must have: a `name` and these two methods, nothing else.
+
+    Its constructor takes the keys of its own yaml. It takes `data_root` and `root` only if it wants them: they are
+    passed to a constructor that names them, and to no other. One more method is optional, for splits by a rule of the
+    source's own: `assign(names, labels, parts, *, seed, test_fraction, val_fraction)` gets what the listing said and
+    returns the new parts; rows that are UNSPLIT then lie in no split.
+    """
+
     name: str
 
     def fingerprint(self) -> str:
         """Text that changes whenever the images or their labels do; cheap to compute."""
 
     def listing(self) -> Listing:
-        """Read or list the images.
-
-        Raises:
-            UserError: the data is not there, says what to put where.
-        """
-
-    def assign(
-        self,
-        names: Sequence[str],
-        labels: np.ndarray,
-        parts: np.ndarray,
-        *,
-        seed: int,
-        test_fraction: float,
-        val_fraction: float,
-    ) -> np.ndarray:
-        """Optional: the parts by a rule of the source's own, int8 `[N]`; rows in none of them are UNSPLIT."""
+        """Read or list the images. Raises UserError where data is missing; the message says what to put where."""

@@ -1,7 +1,5 @@
 """Features of a whole data set, computed once for each set of parameters and kept."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -4,9 +4,6 @@ Each class is stateless and takes uint8 images `[N, C, H, W]`. One thread descri
 the interpreter lock while it computes.
 """
 
-from __future__ import annotations
-
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +12,7 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from seedbed.data.decode import cores
 from seedbed.errors import UserError
 
 CHUNK = 32  # images: their distances to all visual words stay in the cache
@@ -164,8 +162,3 @@ def at_least(low: int, estimator: Any, *names: str) -> None:
         value = getattr(estimator, name)
         if value is not None and value < low:
             raise UserError(f"features: {type(estimator).__name__}.{name}: expected a number >= {low}, got {value}")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,5 @@
 """Descriptors at ORB's key points: the paper's."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

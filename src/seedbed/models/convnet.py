@@ -1,7 +1,5 @@
 """DeepConvNet: the bottleneck network of the student's report (section 3), in the usual order of its layers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain, pairwise
 

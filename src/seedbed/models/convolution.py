@@ -1,7 +1,5 @@
 """Convolution that is fast on small maps too."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

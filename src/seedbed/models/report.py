@@ -1,7 +1,5 @@
 """What only the student's report does: for its own presets, `experiment=original/…`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal

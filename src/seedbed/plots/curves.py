@@ -1,7 +1,5 @@
 """Loss and accuracy by epoch, of one run and of several; `Rows` are those of metrics.csv."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

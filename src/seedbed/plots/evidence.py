@@ -1,7 +1,5 @@
 """Test images with the evidence for their predicted class over them: some that a model got right, some it did not."""
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence

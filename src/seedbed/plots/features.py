@@ -1,7 +1,5 @@
 """Pictures and numbers of what a feature pipeline has learned: key points, visual words, importances."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """How all plots look, and how they are saved. Figures are made without pyplot, which would keep those of a sweep."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

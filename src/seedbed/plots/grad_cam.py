@@ -1,7 +1,5 @@
 """Grad-CAM: where in an image a convolutional model finds the evidence for a class."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 

@@ -1,7 +1,5 @@
 """The plots of a finished run, from the files of its folder alone."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

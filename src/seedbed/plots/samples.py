@@ -1,7 +1,5 @@
 """Training images as the model sees them, and how many images each class has."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

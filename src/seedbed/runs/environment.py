@@ -1,9 +1,6 @@
 """Where and with what a run ran."""
 
-from __future__ import annotations
-
 import contextlib
-import os
 import platform
 import re
 import subprocess
@@ -15,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import seedbed
+from seedbed.data.decode import cores
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "hydra-core", "pillow", "safetensors", "scikit-learn", "opencv-python-headless",
@@ -33,7 +31,7 @@ def environment(device: dict[str, Any]) -> dict[str, Any]:
         "versions": versions,
         "system": platform.platform(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         **device,
         "git": _git(Path(__file__)),
     }

@@ -1,7 +1,5 @@
 """The runs of a sweep, the best first."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from seedbed.files import write_csv

@@ -1,7 +1,5 @@
 """The run folder: made exclusively, written whole file by whole file, complete without anything outside it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

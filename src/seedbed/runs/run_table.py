@@ -1,7 +1,5 @@
 """Earlier runs, read from their folders."""
 
-from __future__ import annotations
-
 import csv
 import json
 import logging

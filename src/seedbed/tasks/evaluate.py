@@ -1,7 +1,5 @@
 """task=evaluate: test a trained model again."""
 
-from __future__ import annotations
-
 import json
 import logging
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """task=predict: name the classes of images that nobody has labelled."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """task=report: what has been run, in one table, and the curves in one plot."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path

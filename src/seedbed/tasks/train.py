@@ -1,7 +1,5 @@
 """task=train: train a model, or go on with a run that was stopped."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from seedbed import preflight

@@ -4,8 +4,6 @@
 to build: whoever loads a file from elsewhere decides which of them to trust.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from pathlib import Path

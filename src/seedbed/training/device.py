@@ -1,7 +1,5 @@
 """Where the arithmetic happens, and in which precision."""
 
-from __future__ import annotations
-
 import contextlib
 from dataclasses import dataclass
 from typing import Any

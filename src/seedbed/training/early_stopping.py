@@ -1,7 +1,5 @@
 """Early stopping: which epoch is best, and when waiting for a better one ends."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

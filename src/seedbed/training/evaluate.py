@@ -1,7 +1,5 @@
 """A model on a split: its loss, its predictions, and the metrics of these."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

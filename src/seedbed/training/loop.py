@@ -4,8 +4,6 @@
 that the loop will need again lies in `State`.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -5,8 +5,6 @@ import happens in wrappers round a few methods; what they wrap does the work. Wh
 is changed and the start is as slow as it was.
 """
 
-from __future__ import annotations
-
 import torch
 from torch.optim import Optimizer
 

@@ -4,8 +4,6 @@ Six views, and their weights, by Keller Jordan, "94% on CIFAR-10 in 3.29 Seconds
 mirrors the moved images; here the mirror image is moved, so that it is answered as the image is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
