@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CACHE = "own-cache"
+CACHE = "cache"
 
 
 def left(folder: Path) -> set[str]:
@@ -23,10 +23,10 @@ def one_message(done, *names: str) -> str:
     return message
 
 
-def refused(seedbed, tmp_path: Path, *words: str, names: tuple[str, ...], **env: str) -> str:
+def refused(seedbed, tmp_path: Path, *overrides: str, names: tuple[str, ...], **env: str) -> str:
     """Run the command; it has to refuse before it writes anything; return its message."""
     before = left(tmp_path)
-    done = seedbed(*words, **{"SEEDBED_CACHE": str(tmp_path / CACHE), **env})
+    done = seedbed(*overrides, **{"SEEDBED_CACHE": str(tmp_path / CACHE), **env})
     message = one_message(done, *names)
     assert left(tmp_path) == before
     assert not list(tmp_path.rglob("*.tmp"))

@@ -7,6 +7,7 @@ environment, modules, random generators, signals and memory of a command are gon
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -110,7 +111,8 @@ def _import_everything() -> None:
     """What a command imports, and Hydra's plugins. Nothing computes here: threads would not survive a fork."""
     package = importlib.import_module("seedbed")
     for name in (*ALSO, *(module.name for module in pkgutil.walk_packages(package.__path__, "seedbed."))):
-        importlib.import_module(name)
+        with contextlib.suppress(Exception):  # the commands that need it will tell
+            importlib.import_module(name)
     sys.modules["hydra.core.plugins"].Plugins.instance()
     sys.modules["PIL.Image"].preinit()
 

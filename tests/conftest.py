@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, the real data, and the real command."""
+"""What all tests share: a cache, the real data, and the command."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ def cache(tmp_path_factory) -> Path:
 
 @dataclass
 class Outcome:
+    """What a command left: exit code, output, and the folder of its runs."""
+
     code: int
     out: str
     err: str
@@ -40,7 +42,7 @@ class Outcome:
 
     @property
     def folders(self) -> list[Path]:
-        """Run folders, oldest first."""
+        """Run folders, oldest first: their names begin with the time."""
         return sorted(p.parent for p in self.outputs.rglob("config.yaml"))
 
     @property
@@ -86,6 +88,25 @@ class Command:
         )  # fmt: skip
         return Outcome(done.returncode, done.stdout, done.stderr, self.outputs)
 
+    def stopped(self, *overrides: str, after: str = "*/metrics.csv", outputs: Path | None = None) -> tuple[Path, str]:
+        """Run in a new process until a file like `after` is below `outputs`, then stop it by SIGTERM.
+
+        Returns:
+            the file's folder, and stdout.
+        """
+        outputs = outputs or self.outputs
+        process = subprocess.Popen(
+            [sys.executable, "-m", "run", *overrides], cwd=self.folder, stdout=subprocess.PIPE, text=True,
+            env=self._environment({"SEEDBED_OUTPUTS": str(outputs)}),
+        )  # fmt: skip
+        deadline = time.monotonic() + 300
+        while not (files := list(outputs.glob(after))) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 128 + signal.SIGTERM, out
+        return files[0].parent, out
+
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
         return {**os.environ, "SEEDBED_CACHE": str(self.cache), "SEEDBED_OUTPUTS": str(self.outputs), **env}
 
@@ -94,21 +115,6 @@ class Command:
 def seedbed(command_server, tmp_path, cache) -> Command:
     """Call the command, `seedbed("dataset=digits", …)`, in a folder of its own."""
     return Command(command_server, tmp_path, cache)
-
-
-def stopped(words: Sequence[str], outputs: Path, cache: Path, after: str = "*/metrics.csv") -> tuple[Path, str]:
-    """Run until a file like `after` is below `outputs`, stop by a signal; the file's folder, and what was said."""
-    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(outputs)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "run", *words], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 300
-    while not (found := list(outputs.glob(after))) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 143, out
-    return found[0].parent, out
 
 
 def data_file(name: str) -> Path:
@@ -174,7 +180,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Where everything should be there (CI sets SEEDBED_NO_SKIPS), a skip is a failure; a GPU is excepted."""
+    """With SEEDBED_NO_SKIPS, which CI sets, a skip is a failure; a GPU alone may be missing."""
     outcome = yield
     report = outcome.get_result()
     if report.skipped and os.environ.get("SEEDBED_NO_SKIPS") and not item.get_closest_marker("gpu"):

@@ -8,7 +8,7 @@ import shlex
 import pytest
 from bad_input import CACHE, left, one_message, refused
 from conftest import Command
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 RANGES = [
@@ -84,6 +84,22 @@ CASES = [
     ("~task", ("task: expected one of evaluate, predict, report, train",)),
     ("model=resnet18 model.pretrained=typo.pt", ("model.pretrained: typo.pt is not there; give cifar10, none",)),
     ("optimizer=sgd scheduler=one_cycle optimizer.momentum=0.8", ("optimizer.momentum=0.8", "cycle_momentum=false")),
+    # Keys of version 0.1.
+    ("model=resnet18 model.unit_gains=true", ("model.unit_gains: was renamed", "model.rescale_batchnorm")),
+    ("model=resnet18 +model.unit_gains=true", ("model.unit_gains: was renamed", "model.rescale_batchnorm")),
+    ("model=convnet model.freeze_norms=true", ("model.freeze_norms: was renamed", "model.freeze_batchnorm")),
+    ("train.test_views=2", ("train.test_views: was renamed", "train.tta")),
+    ("+train.test_views=2", ("train.test_views: was renamed", "train.tta")),
+    (
+        "model=features_mlp features.words.hog.power=1",
+        ("features.words.hog.power: was renamed", "features.visual_words.hog.power"),
+    ),
+    ("model.softmax_output=true", ("model.softmax_output", "model._target_=seedbed.models.report.ReportMLP")),
+    ("+model.softmax_output=true", ("model.softmax_output", "model._target_=seedbed.models.report.ReportMLP")),
+    *(
+        (f"model=convnet model.{key}={value}", (f"model.{key}", "model._target_=seedbed.models.report.ReportConvNet"))
+        for key, value in (("share_blocks", "true"), ("norm_order", "relu_norm"), ("normalize_training", "false"))
+    ),
 ]  # fmt: skip
 
 
@@ -108,10 +124,10 @@ def test_a_misspelt_keyword_of_a_class_that_is_not_ours(seedbed, tmp_path):
 def test_a_path_hydra_cannot_take_and_the_quoting_shown(seedbed, tmp_path, picture_tree):
     name = "my photo (1).jpg"
     root = picture_tree({f"train/{c}/{i}.png": 9 * i for c in "ab" for i in range(12)}, root=name)
-    words = ("dataset=folder", "train.epochs=1", "device.threads=1")
-    message = refused(seedbed, tmp_path, *words, f"dataset.root={name}", names=("two pairs of quotes", name))
+    overrides = ("dataset=folder", "train.epochs=1", "device.threads=1")
+    message = refused(seedbed, tmp_path, *overrides, f"dataset.root={name}", names=("two pairs of quotes", name))
     (shown,) = re.findall(r"'dataset\.root=\"[^']*\"'", message)
-    done = seedbed(*words, *shlex.split(shown), cwd=root.parent, SEEDBED_CACHE=str(tmp_path / CACHE)).check()
+    done = seedbed(*overrides, *shlex.split(shown), cwd=root.parent, SEEDBED_CACHE=str(tmp_path / CACHE)).check()
     assert done.result["status"] == "finished"
 
 
@@ -129,7 +145,7 @@ VALUES = [
 
 
 @st.composite
-def overrides(draw) -> str:
+def override(draw) -> str:
     """A real key, perhaps spoilt, with any text for a value."""
     key = draw(st.sampled_from(KEYS))
     for _ in range(draw(st.integers(0, 2))):
@@ -147,25 +163,30 @@ def overrides(draw) -> str:
 NOWHERE = ("dataset=fruits", "dataset.root=/nowhere/at/all", "task=train")
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(words=st.lists(overrides(), min_size=1, max_size=3))
-@example(words=["name=${nowhere}"])
-@example(words=["seed=???"])
-@example(words=["train.epochs=${oc.env:NOWHERE}"])
-@example(words=["model._target_=[]"])
-@example(words=["+model.image_size.x=1"])
-@example(words=["features=none"])
-@example(words=["dataset._target_=builtins.exit"])
-@example(words=["hydra.run.dir=${nowhere}"])
-def test_whatever_is_typed_is_answered(command_server, tmp_path_factory, words):
+@settings(max_examples=50, derandomize=True)
+@given(typed=st.lists(override(), min_size=1, max_size=3))
+@example(typed=["name=${nowhere}"])
+@example(typed=["seed=???"])
+@example(typed=["train.epochs=${oc.env:NOWHERE}"])
+@example(typed=["model._target_=[]"])
+@example(typed=["+model.image_size.x=1"])
+@example(typed=["features=none"])
+@example(typed=["dataset._target_=builtins.exit"])
+@example(typed=["hydra.run.dir=${nowhere}"])
+def test_whatever_is_typed_is_answered(command_server, tmp_path_factory, typed):
     folder = tmp_path_factory.getbasetemp() / "whatever"
     folder.mkdir(exist_ok=True)
-    done = Command(command_server, folder, folder / CACHE)(*words, *NOWHERE)
-    assert done.code in (0, 1) and left(folder) == set(), (words, done)
+    done = Command(command_server, folder, folder / CACHE)(*typed, *NOWHERE)
+    assert done.code in (0, 1) and left(folder) == set(), (typed, done)
     if done.code == 1:
         one_message(done)
+
+
+@pytest.mark.slow
+def test_whatever_more_is_typed_is_answered(command_server, tmp_path_factory):
+    examine = test_whatever_is_typed_is_answered.hypothesis.inner_test
+    more = given(typed=st.lists(override(), min_size=1, max_size=3))(examine)
+    settings(max_examples=300)(more)(command_server=command_server, tmp_path_factory=tmp_path_factory)
 
 
 def test_several_mistakes_are_still_one_message(seedbed):

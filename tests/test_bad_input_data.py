@@ -1,4 +1,4 @@
-"""Picture folders and zips that are missing, broken or not to be trusted: each is one message that names the file."""
+"""Image folders and zips that are missing, broken or not to be trusted: each is one message that names the file."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def pictures(picture_tree) -> Path:
 
 @pytest.mark.parametrize("dataset", ["fruits", "folder", "fashion_mnist", "cifar10"])
 def test_a_data_root_that_is_not_there(seedbed, tmp_path, dataset):
-    words = (f"dataset={dataset}", "dataset.root=nowhere")
-    message = refused(seedbed, tmp_path, *words, names=("dataset.root", "nowhere"))
+    overrides = (f"dataset={dataset}", "dataset.root=nowhere")
+    message = refused(seedbed, tmp_path, *overrides, names=("dataset.root", "nowhere"))
     assert "give a folder or a zip" in message or "put the four files" in message
 
 
@@ -87,27 +87,23 @@ sys.exit(main())
 """
 
 
-def frugally(tmp_path: Path, *words: str) -> Outcome:
+def frugally(seedbed, tmp_path: Path, *overrides: str) -> Outcome:
     """The command in a process that cannot take 600 MiB more than its imports did."""
-    where = (f"cache_root={tmp_path / CACHE}", f"output_root={tmp_path / 'outputs'}")
-    done = subprocess.run(
-        [sys.executable, "-c", FRUGAL, *words, *where], cwd=tmp_path, capture_output=True, text=True, timeout=100
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr, tmp_path / "outputs")
+    return seedbed.process(*overrides, program=("-c", FRUGAL), SEEDBED_CACHE=str(tmp_path / CACHE))
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def test_a_header_of_a_billion_pixels_is_refused_without_the_memory(tmp_path, pictures):
+def test_a_header_of_a_billion_pixels_is_refused_without_the_memory(seedbed, tmp_path, pictures):
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
     data = chunk(b"IDAT", zlib.compress(bytes(40_001)))
     (pictures / "train/a/huge.png").write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
     )
     before = left(tmp_path)
-    done = frugally(tmp_path, *SHORT, f"dataset.root={pictures}")
+    done = frugally(seedbed, tmp_path, *SHORT, f"dataset.root={pictures}")
     one_message(done, "train/a/huge.png", "1600000000 pixels", "dataset.on_bad_image=skip")
     assert left(tmp_path) == before and not list(tmp_path.rglob("*.tmp"))
 
@@ -184,10 +180,10 @@ def bomb(pictures: Path, name: str, claimed: int | None) -> Path:
     path = archive_with(pictures, zipfile.ZipInfo(name), content)
     raw = bytearray(path.read_bytes())
     encoded = name.encode()
-    # Signature, place of the method, of the checksum and of the inflated size: in the entry and in the directory.
-    for signature, method, check, inflated, place in ((b"PK\3\4", 8, 14, 22, 30), (b"PK\1\2", 10, 16, 24, 46)):
-        at = raw.rindex(encoded) if place == 46 else raw.index(encoded)
-        at -= place
+    # Signature, offsets of the method, the checksum, the inflated size and the name: in the entry, in the directory.
+    for signature, method, check, inflated, start in ((b"PK\3\4", 8, 14, 22, 30), (b"PK\1\2", 10, 16, 24, 46)):
+        at = raw.rindex(encoded) if start == 46 else raw.index(encoded)
+        at -= start
         assert raw[at : at + 4] == signature
         struct.pack_into("<H", raw, at + method, zipfile.ZIP_DEFLATED)
         struct.pack_into("<I", raw, at + check, crc)
@@ -197,11 +193,11 @@ def bomb(pictures: Path, name: str, claimed: int | None) -> Path:
 
 
 @pytest.mark.parametrize("claimed", [None, 500], ids=["honest_header", "lying_header"])
-def test_a_zip_bomb(tmp_path, pictures, claimed):
+def test_a_zip_bomb(seedbed, tmp_path, pictures, claimed):
     path = bomb(pictures, "pictures/train/a/bomb.png", claimed)
     assert path.stat().st_size < 2 * 2**20
     before = left(tmp_path)
-    done = frugally(tmp_path, *SHORT, f"dataset.root={path}")
+    done = frugally(seedbed, tmp_path, *SHORT, f"dataset.root={path}")
     one_message(done, "pictures/train/a/bomb.png")
     assert left(tmp_path) == before and not list(tmp_path.rglob("*.tmp"))
 

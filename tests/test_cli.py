@@ -1,17 +1,17 @@
-"""The real command, in real processes, on real data."""
+"""The command, on real data; what matters of a process, in new processes."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import data_file, fashion_mnist_folder, stopped
+from bad_input import one_message
+from conftest import data_file, fashion_mnist_folder
 
 RUN_FILES = {
     "config.yaml", "overrides.json", "environment.json", "train.log", "metrics.csv", "result.json",
@@ -24,11 +24,11 @@ def test_help_names_every_group_and_imports_no_torch(seedbed):
         "import sys; sys.argv = ['run', '--help']; from seedbed.cli import main; main(); "
         "print(sorted({'torch', 'hydra', 'matplotlib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    for word in ("fashion_mnist", "resnet18", "flip_crop", "one_cycle", "cuda", "smoke", "evaluate", "-m optimizer.lr"):
-        assert word in done.stdout
-    assert seedbed("--help").check().out.strip() == done.stdout.rpartition("[]")[0].strip()
+    help_page, _, heavy = seedbed.process(program=("-c", code)).check().out.rstrip().rpartition("\n")
+    assert heavy == "[]"
+    for name in ("fashion_mnist", "resnet18", "flip_crop", "one_cycle", "cuda", "smoke", "evaluate", "-m optimizer.lr"):
+        assert name in help_page
+    assert seedbed("--help").check().out.strip() == help_page.strip()
 
 
 def test_a_reader_who_has_had_enough_is_no_mistake():
@@ -45,7 +45,7 @@ def test_cfg_job_prints_and_runs_nothing(seedbed):
 
 
 def test_a_run_leaves_a_complete_folder_and_nothing_else(seedbed, tmp_path):
-    done = seedbed("dataset=digits", "train.epochs=8", "seed=0").check()
+    done = seedbed.process("dataset=digits", "train.epochs=8", "seed=0").check()
     (folder,) = done.folders
     assert {p.name for p in folder.iterdir()} == RUN_FILES
     assert {p.name for p in tmp_path.iterdir()} == {"outputs"}, "Hydra writes nothing of its own"
@@ -64,8 +64,8 @@ def test_a_run_leaves_a_complete_folder_and_nothing_else(seedbed, tmp_path):
     assert not set("=, ") & set(folder.name)
     assert "accuracy" in done.out and str(folder) in done.out
 
-    again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "train.eval_batch_size=500").check()
-    assert "identical to the figures" in again.out
+    evaluation = ("task=evaluate", f"checkpoint={folder}/best.safetensors", "train.eval_batch_size=500")
+    assert "identical to the metrics" in seedbed.process(*evaluation).check().out
 
 
 def test_a_convolutional_model_shows_its_evidence_too(seedbed):
@@ -74,12 +74,12 @@ def test_a_convolutional_model_shows_its_evidence_too(seedbed):
     assert {p.name for p in folder.iterdir()} == RUN_FILES | {"evidence.png"}
 
 
-def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed):
-    """Validation, and with it the weights that are kept, are the same; a file of before can be tested by views too."""
-    words = ("dataset=digits", "train.epochs=2", "augment=flip")
-    plain = seedbed(*words).check()
+def test_tta_is_of_the_test_alone_and_the_metrics_without_it_stand_beside(seedbed):
+    """Validation, and with it the weights that are kept, are the same; any checkpoint can be tested with TTA."""
+    overrides = ("dataset=digits", "train.epochs=2", "augment=flip")
+    plain = seedbed(*overrides).check()
     one, (first,) = plain.result, plain.folders
-    averaged = seedbed(*words, "train.tta=6").check()
+    averaged = seedbed(*overrides, "train.tta=6").check()
     six = averaged.result
     assert "test_without_tta" not in one and six["test_without_tta"] == one["test"] != six["test"]
     assert six["val"] == one["val"] and six["best_epoch"] == one["best_epoch"]
@@ -90,7 +90,7 @@ def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed
 
     folder = averaged.folders[-1]
     again = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors").check()
-    assert "identical to the figures" in again.out
+    assert "identical to the metrics" in again.out
     validation = seedbed("task=evaluate", f"checkpoint={folder}/best.safetensors", "split=val").check()
     assert f"{one['val']['accuracy']:.4f}" in validation.out and "recorded" not in validation.out
     other = seedbed("task=evaluate", f"checkpoint={first}/best.safetensors", "train.tta=6").check()
@@ -98,12 +98,15 @@ def test_views_are_averaged_at_the_end_and_the_single_view_stands_beside(seedbed
 
 
 def test_two_runs_are_equal_but_for_the_clock(seedbed):
-    words = ("dataset=digits", "train.epochs=2", "augment=original", "model.dropout=0.2")
-    seedbed(*words).check()
-    one, two = seedbed(*words).check().folders
+    """One of them in a new process, whose sets have another order."""
+    overrides = ("dataset=digits", "train.epochs=2", "augment=original", "model.dropout=0.2")
+    seedbed(*overrides).check()
+    one, two = seedbed.process(*overrides).check().folders
     assert (one / "best.safetensors").read_bytes() == (two / "best.safetensors").read_bytes()
-    strip = lambda f: [line.rsplit(",", 1)[0] for line in (f / "metrics.csv").read_text().splitlines()]  # noqa: E731
-    assert strip(one) == strip(two)
+    first, second = (
+        [line.rpartition(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()] for folder in (one, two)
+    )
+    assert first == second
 
 
 def test_fashion_mnist_learns(seedbed):
@@ -113,15 +116,15 @@ def test_fashion_mnist_learns(seedbed):
 
 
 def test_sweep_of_four_with_a_leaderboard_and_a_failure_recorded(seedbed):
-    done = seedbed("-m", "dataset=digits", "train=smoke", "optimizer.lr=1e-2,1e-3", "augment=none,flip").check()
+    done = seedbed.process("-m", "dataset=digits", "train=smoke", "optimizer.lr=1e-2,1e-3", "augment=none,flip").check()
     (sweep,) = done.outputs.iterdir()
     with (sweep / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {(r["optimizer.lr"], r["augment"]) for r in rows} == {
         (lr, a) for lr in ("0.01", "0.001") for a in ("none", "flip")
     }
-    figures = [float(r["val_accuracy"]) for r in rows]
-    assert figures == sorted(figures, reverse=True)
+    accuracies = [float(r["val_accuracy"]) for r in rows]
+    assert accuracies == sorted(accuracies, reverse=True)
 
     exploding = ("optimizer=sgd", "model.batch_norm=false", "scheduler=none", "optimizer.lr=1e-2,1e30")
     done = seedbed("-m", "dataset=digits", "train=smoke", *exploding)
@@ -132,27 +135,27 @@ def test_sweep_of_four_with_a_leaderboard_and_a_failure_recorded(seedbed):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["train.epochs=1,0"], "job 1 (train.epochs=0): train.epochs: expected a number >= 1, got 0; no job was begun"),
         (["optimizer.lr=1e-3,le-4"], "job 1 (optimizer.lr=le-4): optimizer.lr: expected a number"),
         (["optimizer.lr=1e-3,-1", "seed=0,1"], "job 2 (optimizer.lr=-1, seed=0): optimizer"),
+        (["model.dropout=0.1,2"], "job 1 (model.dropout=2): model"),
         (["optimizer.lrr=1,2"], "optimizer.lrr: no such key; did you mean 'optimizer.lr'"),
         (["augment=none,flipp"], "augment=flipp: no such option; did you mean 'flip'"),
         (["optimizer.lr=1,2", "--cfg", "job"], "-m --cfg: these do not go together"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_any_job_of_a_sweep_is_found_before_the_first(seedbed, tmp_path, words, message):
-    done = seedbed("-m", "dataset=digits", "train=smoke", *words)
-    assert done.code == 1 and message in done.err, done.err
-    assert "Traceback" not in done.err and len(done.err.strip().splitlines()) == 1, done.err
+def test_a_mistake_in_any_job_of_a_sweep_is_found_before_the_first(seedbed, tmp_path, overrides, message):
+    done = seedbed("-m", "dataset=digits", "train=smoke", *overrides)
+    one_message(done, message)
     assert "job 0" not in done.out
     assert not list((tmp_path / "outputs").glob("*")), "no folder of a sweep that did not begin"
 
 
-def test_a_stopped_sweep_says_what_did_not_begin_and_its_leaderboard_follows_a_resumed_run(seedbed, tmp_path, cache):
-    words = ["-m", "dataset=digits", "train.epochs=60", "train.patience=null", "augment=original", "seed=0,1,2"]
-    folder, out = stopped(words, tmp_path / "outputs", cache, "*/*/metrics.csv")
+def test_a_stopped_sweep_says_what_did_not_begin_and_its_leaderboard_follows_a_resumed_run(seedbed):
+    overrides = ("dataset=digits", "train.epochs=60", "train.patience=null", "augment=original", "seed=0,1,2")
+    folder, out = seedbed.stopped("-m", *overrides, after="*/*/metrics.csv")
     assert "1 jobs, 0 failed, 2 not begun" in out and re.search("not begun: job 2: .*seed=2", out), out
 
     def ranked() -> list[str]:
@@ -165,13 +168,10 @@ def test_a_stopped_sweep_says_what_did_not_begin_and_its_leaderboard_follows_a_r
 
 
 BROKEN = """
-import sys
-from seedbed import experiment
-from seedbed.cli import main
+from seedbed.experiment import Experiment
 def broken(*_, **__):
     raise {error}
-experiment.test = broken
-sys.exit(main())
+Experiment.test = broken
 """
 
 
@@ -183,66 +183,99 @@ sys.exit(main())
         ("MemoryError('14 GiB')", 1, "failed", "out of memory after epoch 1"),
     ],
 )
-def test_a_run_that_ends_unexpectedly_says_so_in_its_folder(tmp_path, cache, error, code, status, says):
-    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", BROKEN.format(error=error), "dataset=digits", "train.epochs=1"],
-        env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    (folder,) = tmp_path.iterdir()
-    assert done.returncode == code and says in done.stdout + done.stderr
-    assert json.loads((folder / "result.json").read_text())["status"] == status
+def test_a_run_that_ends_unexpectedly_says_so_in_its_folder(seedbed, error, code, status, says):
+    done = seedbed("dataset=digits", "train.epochs=1", before=BROKEN.format(error=error))
+    (folder,) = done.folders
+    assert done.code == code and says in done.out + done.err
+    assert done.result["status"] == status
     log = (folder / "train.log").read_text()
     assert ("Traceback" in log) == (status == "failed") and (folder / "last.pt").exists()
-    assert ("Traceback" in done.stderr) == ("RuntimeError" in error)
+    assert ("Traceback" in done.err) == ("RuntimeError" in error)
 
 
 STOPPED_EARLY = """
-import os, signal, sys
-from seedbed import experiment
-from seedbed.cli import main
-describe = experiment._describe
-def stopped(*arguments):
-    describe(*arguments)
+import os, signal
+from seedbed.record import TrainingRecord
+describe = TrainingRecord.describe
+def stopped(self):
+    describe(self)
     os.kill(os.getpid(), signal.SIGTERM)
-experiment._describe = stopped
-sys.exit(main())
+TrainingRecord.describe = stopped
 """
 
 
-def test_a_stop_while_the_run_is_described_saves_too(tmp_path, cache):
-    environment = {**os.environ, "SEEDBED_CACHE": str(cache), "SEEDBED_OUTPUTS": str(tmp_path)}
-    words = ("dataset=digits", "train.epochs=3")
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED_EARLY, *words], env=environment, capture_output=True, text=True
-    )
-    (folder,) = tmp_path.iterdir()
-    assert done.returncode == 143 and f"resume={folder}" in done.stdout, done.stderr
-    assert "in epoch 1, step 1" in done.stdout and (folder / "last.pt").exists()
+def test_a_stop_while_the_run_is_described_saves_too(seedbed):
+    done = seedbed("dataset=digits", "train.epochs=3", before=STOPPED_EARLY)
+    (folder,) = done.folders
+    assert done.code == 143 and f"resume={folder}" in done.out, done.err
+    assert "in epoch 1, step 1" in done.out and (folder / "last.pt").exists()
 
 
-def test_classes_of_ones_own_are_found_from_both_doors(seedbed, tmp_path):
+def test_classes_in_the_working_folder_are_found_by_both_commands(seedbed, tmp_path):
+    (tmp_path / "mine.py").write_text("class Net: pass\n")
+    installed = Path(sys.executable).parent / "seedbed"
+    for program in (("-m", "run"), ("-c", f"import runpy; runpy.run_path({str(installed)!r}, run_name='__main__')")):
+        done = seedbed.process("dataset=digits", "model._target_=mine.Nett", program=program)
+        assert done.code == 1 and "mine has no 'Nett'; did you mean 'Net'" in done.err
+
+
+def test_options_of_a_folder_beside_ours(seedbed, tmp_path):
+    """They are chosen, listed by --help, and named in the message for a misspelt one."""
     (tmp_path / "mine.py").write_text("from seedbed.models.mlp import MLP\nclass Net(MLP): pass\n")
-    door = Path(sys.executable).parent / "seedbed"
-    environment = {**os.environ, "SEEDBED_OUTPUTS": str(tmp_path / "outputs")}
-    done = subprocess.run(
-        [door, "dataset=digits", "train=smoke", "model._target_=mine.Net"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    seedbed("dataset=digits", "train=smoke", "model._target_=mine.Net").check()
     (tmp_path / "my_conf/model").mkdir(parents=True)
     keys = "_target_: mine.Net\n_partial_: true\nwidths: [9]\nimage_size: 8\nmean: 0.5\nstd: 0.5\n"
-    (tmp_path / "my_conf/model/tiny.yaml").write_text(keys)
-    done = seedbed("dataset=digits", "train=smoke", "--config-dir", "my_conf", "model=tiny").check()
-    assert done.result["title"] == "digits tiny"
+    (tmp_path / "my_conf/model/tiny.yaml").write_text(f"# Nine hidden units\n{keys}")
+    for flags in (["--config-dir", "my_conf"], ["--config-dir=my_conf"]):
+        done = seedbed("dataset=digits", "train=smoke", *flags, "model=tiny").check()
+        assert done.result["title"] == "digits tiny"
+        page = seedbed(*flags, "--help").check().out
+        assert re.search(r"^ +tiny +Nine hidden units$", page, re.MULTILINE) and "convnet" in page
+        refused = seedbed("dataset=digits", *flags, "model=tinny")
+        assert refused.code == 1
+        assert "model=tinny: no such option; did you mean 'tiny'" in refused.err
+        assert "(model has: convnet, features_mlp, mlp, resnet18, tiny)" in refused.err
+    sweep = seedbed("-m", *flags, "dataset=digits", "train=smoke", "model=tiny,mlp").check()
+    assert "2 jobs, 0 failed" in sweep.out
+    assert "tiny" not in seedbed("--help").check().out
 
 
-def test_another_data_set_is_tested_at_the_size_of_the_runs_own(seedbed):
+STRIPES = """
+import numpy as np
+from seedbed.data.sources import UNSPLIT, Listing
+
+class Stripes:
+    name = "stripes"
+
+    def fingerprint(self):
+        return "stripes, version 1"
+
+    def listing(self):
+        labels = np.arange(80) % 2
+        images = np.random.default_rng(0).integers(0, 60, (80, 1, 8, 8), dtype=np.uint8)
+        images[labels == 0, :, ::4] += 150
+        names = [str(number) for number in range(80)]
+        return Listing(("some", "none"), labels, np.full(80, UNSPLIT, np.int8), names, images=images)
+"""
+
+
+def test_a_data_set_needs_no_root(seedbed, tmp_path):
+    """A name, a fingerprint and a listing do; `dataset.root` is then a mistake."""
+    (tmp_path / "mine.py").write_text(STRIPES)
+    (tmp_path / "my_conf/dataset").mkdir(parents=True)
+    text = "# Stripes\ndefaults: [_base, _self_]\n_target_: mine.Stripes\n"
+    (tmp_path / "my_conf/dataset/stripes.yaml").write_text(text)
+    chosen = ("--config-dir", "my_conf", "dataset=stripes", "train=smoke")
+    (folder,) = seedbed(*chosen).check().folders
+    evaluation = ("--config-dir", "my_conf", "task=evaluate", f"checkpoint={folder}", "dataset=stripes")
+    assert "identical to the metrics" in seedbed(*evaluation).check().out
+    one_message(seedbed(*chosen, "dataset.root=x"), "dataset.root: mine.Stripes takes no root")
+
+
+def test_another_data_set_is_tested_at_the_size_of_the_run(seedbed):
     done = seedbed("dataset=digits", "dataset.image_size=12", "dataset.val_fraction=0.3", "train.epochs=1").check()
     checkpoint = f"checkpoint={done.folders[-1]}/best.safetensors"
     again = seedbed("task=evaluate", checkpoint, "dataset=digits").check()
-    assert "identical to the figures" in again.out and "not the images" not in again.out
+    assert "identical to the metrics" in again.out and "not the images" not in again.out
     other = seedbed("task=evaluate", checkpoint, "dataset=digits", "dataset.split_seed=1").check()
     assert "these are not the images and splits of its run" in other.out
 
@@ -256,8 +289,8 @@ def test_images_from_elsewhere_are_tested_whole(seedbed, picture_tree):
     assert done.result["title"] == "folder pictures mlp"
     run = f"checkpoint={done.folders[-1]}"
     some = picture_tree({f"{c}/{i}.png": colours[c] for c in ("dog", "emu") for i in range(2)}, root="elsewhere")
-    for words in ([f"dataset.root={some}"], ["dataset=folder", f"dataset.root={some}"]):
-        out = seedbed("task=evaluate", run, *words).check().out
+    for overrides in ([f"dataset.root={some}"], ["dataset=folder", f"dataset.root={some}"]):
+        out = seedbed("task=evaluate", run, *overrides).check().out
         assert "test: 4 images" in out and "not the images and splits" in out and "recorded" not in out
         assert " 1.0000 " in out, out
     grey = picture_tree({f"{c}/1.png": 5 for c in ("dog", "emu")}, root="grey")
@@ -276,13 +309,13 @@ def test_flags_may_stand_anywhere(seedbed):
 
 
 def test_a_preset_with_another_data_set_says_so(seedbed):
-    done = seedbed("dataset=digits", "experiment=best/fashion_mnist_mlp", "train=smoke").check()
-    assert done.result["title"] == "best/fashion_mnist_mlp digits"
-    assert done.folders[-1].name.endswith("best-fashion_mnist_mlp_digits")
+    done = seedbed("dataset=digits", "experiment=original/fashion_mnist_mlp", "train=smoke").check()
+    assert done.result["title"] == "original/fashion_mnist_mlp digits"
+    assert done.folders[-1].name.endswith("original-fashion_mnist_mlp_digits")
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["optimzer.lr=1"], "optimzer.lr: no such key; did you mean 'optimizer.lr'"),
         (["train.epoch=3"], "train.epoch: no such key; did you mean 'train.epochs'"),
@@ -293,11 +326,8 @@ def test_a_preset_with_another_data_set_says_so(seedbed):
         (["dataset=folder"], "dataset.root"),
     ],
 )
-def test_a_mistake_is_one_message_and_nothing_is_left(seedbed, tmp_path, words, message):
-    done = seedbed(*words)
-    assert done.code == 1
-    assert message in done.err
-    assert "Traceback" not in done.err and len(done.err.strip().splitlines()) == 1, done.err
+def test_a_mistake_is_one_message_and_nothing_is_left(seedbed, tmp_path, overrides, message):
+    one_message(seedbed(*overrides), message)
     assert not list(tmp_path.iterdir())
 
 
@@ -307,10 +337,10 @@ def test_a_loss_that_explodes_names_epoch_and_step(seedbed):
     assert done.result["status"] == "failed"
 
 
-def test_asked_to_stop_it_saves_and_goes_on(seedbed, tmp_path, cache):
-    words = ["dataset=digits", "train.epochs=60", "train.patience=null", "model.dropout=0.1", "augment=original"]
-    whole = seedbed(*words).check().folders[-1]
-    folder, out = stopped(words, tmp_path / "stopped", cache)
+def test_asked_to_stop_it_saves_and_goes_on(seedbed, tmp_path):
+    overrides = ("dataset=digits", "train.epochs=40", "train.patience=null", "model.dropout=0.1", "augment=original")
+    whole = seedbed(*overrides).check().folders[-1]
+    folder, out = seedbed.stopped(*overrides, outputs=tmp_path / "stopped")
     assert f"resume={folder}" in out and (folder / "last.pt").exists()
     seedbed(f"resume={folder}").check()
     assert (folder / "best.safetensors").read_bytes() == (whole / "best.safetensors").read_bytes()
@@ -324,11 +354,11 @@ def test_asked_to_stop_it_saves_and_goes_on(seedbed, tmp_path, cache):
 @pytest.mark.parametrize("model", ["mlp", "convnet", "resnet18"])
 @pytest.mark.parametrize("dataset", ["fashion_mnist", "fruits", "cifar10", "digits", "folder"])
 def test_every_model_on_every_dataset(seedbed, dataset, model):
-    place = {
+    roots = {
         "fashion_mnist": fashion_mnist_folder, "fruits": lambda: data_file("fruits-360.zip"),
         "cifar10": lambda: data_file("cifar-10.zip"), "folder": lambda: data_file("cifar-10.zip"),
     }  # fmt: skip
-    root = [f"dataset.root={place[dataset]()}"] if dataset in place else []
+    root = [f"dataset.root={roots[dataset]()}"] if dataset in roots else []
     done = seedbed(f"dataset={dataset}", f"model={model}", "train=smoke", *root).check()
     assert done.result["images"]["training"] == 288
 
@@ -338,8 +368,8 @@ def test_fruits_by_arcs_and_by_fragments(seedbed):
     root = f"dataset.root={data_file('fruits-360.zip')}"
     done = seedbed("dataset=fruits", "dataset.split=arcs", "train=smoke", "augment=original", root).check()
     assert done.result["images"] == {"training": 320, "validation": 320, "test": 320}
-    words = ("dataset.stored_size=100", "augment.steps.crop.size=28", "augment=original", "train=smoke")
-    seedbed("dataset=fruits", root, *words).check()
+    overrides = ("dataset.stored_size=100", "augment.steps.crop.size=28", "augment=original", "train=smoke")
+    seedbed("dataset=fruits", root, *overrides).check()
 
 
 @pytest.mark.slow
@@ -351,8 +381,8 @@ def test_the_wheel_works_from_elsewhere(seedbed, tmp_path):
     subprocess.run([*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    done = seedbed("train=smoke", "dataset=digits", cwd=elsewhere, PYTHONPATH=str(tmp_path / "site")).check()
+    done = seedbed.process("train=smoke", "dataset=digits", cwd=elsewhere, PYTHONPATH=str(tmp_path / "site")).check()
     environment = json.loads((done.folders[-1] / "environment.json").read_text())
     assert environment["git"] is None, "the installed package ran, not the clone"
     backbone = ("model=resnet18", "model.pretrained=cifar10", "train=smoke", "dataset=digits", "dataset.subset=64")
-    seedbed(*backbone, cwd=elsewhere, PYTHONPATH=str(tmp_path / "site")).check()
+    seedbed.process(*backbone, cwd=elsewhere, PYTHONPATH=str(tmp_path / "site")).check()

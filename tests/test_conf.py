@@ -5,14 +5,16 @@ A new yaml is covered without an edit here.
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 from conftest import CONF
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from seedbed import config
 from seedbed.annotations import accepts
 from seedbed.errors import UserError
+from seedbed.experiment import Experiment
 
 OPTIONS = [
     (folder.name, path.relative_to(folder).with_suffix("").as_posix())
@@ -23,90 +25,90 @@ OPTIONS = [
 ]
 
 
-def composed(*overrides: str) -> dict:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+def options_of(group: str) -> list[str]:
+    return [option for name, option in OPTIONS if name == group]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_passes_the_check(group, option):
-    settings = config.check(composed(f"{group}={option}"))
-    assert settings.train.epochs >= 1
+    needed = {"evaluate": ["checkpoint=x"], "predict": ["checkpoint=x", "images=x"]}.get(option, [])
+    assert Experiment.from_overrides([f"{group}={option}", *needed]).settings.train.epochs >= 1
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_says_what_it_is(group, option):
     from seedbed.help import page
 
-    line = next(line for line in page(CONF).splitlines() if line.strip("* ").startswith(f"{option} "))
+    line = next(line for line in page([CONF]).splitlines() if line.strip("* ").startswith(f"{option} "))
     assert len(line.split(maxsplit=2)) >= 2
     text = (CONF / group / f"{option}.yaml").read_text()
     assert any(line.startswith("# ") and not line.startswith("# @") for line in text.splitlines()[:2])
 
 
-@pytest.mark.parametrize("model", [o for g, o in OPTIONS if g == "model"])
+@pytest.mark.parametrize("model", options_of("model"))
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 def test_every_model_ends_in_one_logit_a_class(model, shape):
     import torch
-    from seedbed.build import instance
 
-    settings = config.check(composed(f"model={model}"))
-    net = instance(settings.model_node, "model", input_shape=shape, classes=7).eval()
+    net = Experiment.from_overrides([f"model={model}"]).build_model(shape, 7).eval()
     assert net(torch.zeros(2, *shape)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("features", [o for g, o in OPTIONS if g == "features" and o != "none"])
+@pytest.mark.parametrize("features", [option for option in options_of("features") if option != "none"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_feature_pipeline_gives_finite_numbers(features, channels):
     import numpy as np
-    from seedbed.build import make_features
 
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (60, channels, 28, 28), dtype=np.uint8), np.arange(60) % 3
-    tree = composed("model=features_mlp", f"features={features}")
-    tree["features"]["selection"].update(sizes=[8, 5], trees=3)
-    pipeline = make_features(config.check(tree))
+    few = ("features.selection.sizes=[8,5]", "features.selection.trees=3")
+    pipeline = Experiment.from_overrides(["model=features_mlp", f"features={features}", *few]).pipeline
     out = pipeline.fit(images, labels).transform(images[:7])
     assert out.shape == (7, 5) and np.isfinite(out).all()
 
 
-@pytest.mark.parametrize("augment", [o for g, o in OPTIONS if g == "augment"])
+@pytest.mark.parametrize("augment", options_of("augment"))
 def test_every_augmentation_keeps_type_and_shape(augment):
     import numpy as np
     import torch
-    from seedbed.build import instance
 
-    chain = instance(config.check(composed(f"augment={augment}")).augment_node, "augment")
+    chain = Experiment.from_overrides([f"augment={augment}"]).augment
     images = torch.randint(0, 256, (5, 3, 20, 20), dtype=torch.uint8)
     drawn = chain.draw(np.random.default_rng(0), 5, 20)
     out = chain.apply(images, {k: {p: torch.from_numpy(v) for p, v in s.items()} for k, s in drawn.items()})
     assert out.dtype == torch.uint8 and out.shape == images.shape
 
 
-@pytest.mark.parametrize("optimizer", [o for g, o in OPTIONS if g == "optimizer"])
-@pytest.mark.parametrize("scheduler", [o for g, o in OPTIONS if g == "scheduler"])
+@pytest.mark.parametrize("optimizer", options_of("optimizer"))
+@pytest.mark.parametrize("scheduler", options_of("scheduler"))
 def test_every_optimizer_takes_a_step_under_every_schedule(optimizer, scheduler):
     import torch
-    from seedbed.build import instance, make_schedule
 
-    settings = config.check(composed(f"optimizer={optimizer}", f"scheduler={scheduler}"))
+    from seedbed.optimization import build_optimizer, build_scheduler
+
+    settings = Experiment.from_overrides([f"optimizer={optimizer}", f"scheduler={scheduler}"]).settings
     weight = torch.nn.Parameter(torch.ones(3))
-    made = instance(settings.optimizer_node, "optimizer", params=[weight])
-    schedule, by_batch = make_schedule(settings, made, 10)
+    made = build_optimizer(settings, [weight])
+    schedule, per_batch = build_scheduler(settings, made, 10)
     weight.square().sum().backward()
     made.step()
     assert not torch.equal(weight.detach(), torch.ones(3))
-    assert by_batch == (scheduler == "one_cycle")
+    assert per_batch == (scheduler == "one_cycle")
     assert (schedule is None) == (scheduler == "none")
 
 
 def test_a_preset_s_schedule_can_be_taken_away():
-    words = "experiment=original/fashion_mnist_mlp scheduler=none ~scheduler.patience ~scheduler.factor"
-    assert config.check(composed(*words.split())).scheduler_node is None
+    overrides = "experiment=original/fashion_mnist_mlp scheduler=none ~scheduler.patience ~scheduler.factor"
+    assert Experiment.from_overrides(overrides.split()).settings.scheduler_node is None
+
+
+@pytest.fixture(scope="module")
+def defaults() -> dict[str, Any]:
+    return Experiment.from_overrides([]).composed
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "names"),
     [
         ({"model._target_": "seedbed.models.mlp.MPL"}, ["model._target_", "did you mean 'MLP'"]),
         ({"model._target_": "seedbed.models.mpl.MLP"}, ["model._target_", "cannot import"]),
@@ -141,8 +143,8 @@ def test_a_preset_s_schedule_can_be_taken_away():
         ({"optimizer": None}, ["optimizer", "_target_"]),
     ],
 )
-def test_a_mistake_is_named_before_any_work(change, words):
-    tree = composed()
+def test_a_mistake_is_named_before_any_work(defaults, change, names):
+    tree = copy.deepcopy(defaults)
     for key, value in change.items():
         *path, leaf = key.split(".")
         node = tree
@@ -151,8 +153,8 @@ def test_a_mistake_is_named_before_any_work(change, words):
         node[leaf] = value
     with pytest.raises(UserError) as caught:
         config.check(tree)
-    for word in words:
-        assert word in str(caught.value)
+    for name in names:
+        assert name in str(caught.value)
 
 
 @pytest.mark.parametrize(

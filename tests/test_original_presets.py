@@ -1,12 +1,11 @@
-"""The report's own settings, as it names them, pinned: a preset that drifts from them reproduces nothing."""
+"""The paper's settings, as it names them, pinned: a preset that drifts from them reproduces nothing."""
 
 from __future__ import annotations
 
 import pytest
 from conftest import CONF
-from test_conf import composed
 
-from seedbed import build, config
+from seedbed.experiment import Experiment
 
 CROP = {"flip": {"p": 0.5}, "rotate": {"degrees": 90.0, "fill": "zeros"}, "crop": {"padding": 4, "size": None}}
 FEATURES = {
@@ -19,13 +18,15 @@ FEATURES = {
 }
 ADAM = {"optimizer._target_": "torch.optim.Adam", "optimizer.weight_decay": 1e-4}
 SGD = {"optimizer._target_": "torch.optim.SGD", "optimizer.weight_decay": 1e-4, "optimizer.momentum": 0.5}
-CONVNET = {"model.share_blocks": True, "model.norm_order": "relu_norm", "model.base_depth": 16, "model.expansion": 4,
+CONVNET = {"model._target_": "seedbed.models.report.ReportConvNet", "model.normalize_training": True,
+           "model.share_blocks": True, "model.norm_order": "relu_norm", "model.base_depth": 16, "model.expansion": 4,
            "model.blocks": 2, "model.dropout": 0.3, "model.mean": 0.5, "model.std": 0.5}  # fmt: skip
 RESNET = {"model.pretrained": "cifar10", "model.image_size": 32, "model.mean": [0.4914, 0.4822, 0.4465],
           "model.std": [0.2471, 0.2435, 0.2616], "scheduler.factor": 0.4}  # fmt: skip
-SOFTMAX = {"model.softmax_output": True, "model.dropout": 0.0}
+SOFTMAX = {"model._target_": "seedbed.models.report.ReportMLP", "model.dropout": 0.0}
 PIXELS = {**SOFTMAX, "model.image_size": 28, "model.mean": 0.5, "model.std": 0.5, "scheduler.factor": 0.2}
-# epochs, batch, early stopping (None: it never fired), plateau's patience, rate, parameters (None: widths not given)
+# epochs, batch size, early stopping (None: it never fired), plateau's patience, learning rate, parameters (None: the
+# paper gives no widths)
 PRESETS = {
     "fashion_mnist_features": ((50, 100, 7, 3, 1e-5, 348_746), {}, {
         **ADAM, **FEATURES, **SOFTMAX, "features.selection.sizes": [300, 64],
@@ -51,18 +52,19 @@ PRESETS = {
 
 
 def select(tree: dict, key: str):
-    for word in key.split("."):
-        tree = tree[word]
+    for part in key.split("."):
+        tree = tree[part]
     return tree
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_report_s_settings(preset):
-    (epochs, batch, stopping, plateau, rate, parameters), steps, settings = PRESETS[preset]
-    tree = composed(f"experiment=original/{preset}")
+def test_the_paper_s_settings(preset):
+    (epochs, batch, stopping, plateau, lr, parameters), steps, settings = PRESETS[preset]
+    experiment = Experiment.from_overrides([f"experiment=original/{preset}"])
+    tree = experiment.composed
     expected = {
         "train.epochs": epochs, "train.batch_size": batch, "train.patience": stopping, "scheduler.patience": plateau,
-        "optimizer.lr": rate, "scheduler._target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "optimizer.lr": lr, "scheduler._target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
         "train.label_smoothing": 0.0, "train.tta": 1, **settings,
     }  # fmt: skip
     assert {key: select(tree, key) for key in expected} == expected
@@ -70,13 +72,11 @@ def test_the_report_s_settings(preset):
         name: {key: value for key, value in step.items() if key != "_target_"}
         for name, step in tree["augment"]["steps"].items()
     }
-    assert without_target == steps and [*without_target] == [*steps], "the order is the report's, too"
+    assert without_target == steps and [*without_target] == [*steps], "the order is the paper's, too"
     if parameters:
         fruits, features = preset.startswith("fruits"), "features" in preset
         shape = (128 if fruits else 64,) if features else (3 if fruits else 1, 28, 28)
-        model = build.instance(
-            config.check(tree).model_node, "model", input_shape=shape, classes=141 if fruits else 10
-        )  # fmt: skip
+        model = experiment.build_model(shape, 141 if fruits else 10)
         assert sum(p.numel() for p in model.parameters()) == parameters
 
 

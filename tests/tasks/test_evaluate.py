@@ -19,12 +19,12 @@ DATASET = {"_target_": "seedbed.data.digits.Digits", "image_size": None}
 
 
 def offered(tmp_path: Path, **config) -> Request:
-    facts = {
+    metadata = {
         "config": {"model": MODEL, "dataset": DATASET, **config}, "classes": ["a", "b"], "channels": 1,
         "preprocess": {"image_size": 8, "mean": [0.5], "std": [0.5]},
     }  # fmt: skip
     path = tmp_path / "best.safetensors"
-    checkpoint.save_best(path, {"w": torch.ones(1)}, facts)
+    checkpoint.save_best(path, {"w": torch.ones(1)}, metadata)
     return Request({"task": "evaluate", "checkpoint": str(path)}, {})
 
 
@@ -45,16 +45,16 @@ def offered(tmp_path: Path, **config) -> Request:
     ],
 )
 def test_a_foreign_configuration_runs_nothing(tmp_path, monkeypatch, config):
-    monkeypatch.setattr("seedbed.build.instance", lambda *a, **k: pytest.fail("built something"))
+    monkeypatch.setattr("hydra.utils.instantiate", lambda *a, **k: pytest.fail("built something"))
     monkeypatch.setattr("seedbed.config.locate", lambda *a: pytest.fail("imported something"))
     with pytest.raises(UserError, match=r"nothing was run|names no model"):
         evaluate.run(offered(tmp_path, **config))
 
 
 def test_addresses_of_a_file_are_not_fetched():
-    own = {"model": dict(MODEL), "dataset": {"_target_": "seedbed.data.idx.Idx", "url": "http://elsewhere"}}
-    trained._refuse_foreign(Path("x"), own, set())
-    assert own["dataset"]["url"] is None
+    config = {"model": dict(MODEL), "dataset": {"_target_": "seedbed.data.idx.Idx", "url": "http://elsewhere"}}
+    trained._refuse_foreign(Path("x"), config, set())
+    assert config["dataset"]["url"] is None
 
 
 def test_there_is_no_other_split_to_test(tmp_path):
@@ -65,14 +65,14 @@ def test_there_is_no_other_split_to_test(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "word",
+    "override",
     [
         "model.mean=0.1", "model.normalize_training=false", "dataset.image_size=64", "augment=flip", "train=smoke",
         "augment.steps.flip.p=1", "optimizer.lr=1", "train.epochs=3", "model.rescale_batchnorm=true",
     ],
 )  # fmt: skip
-def test_what_would_be_ignored_is_refused(tmp_path, word):
+def test_what_would_be_ignored_is_refused(tmp_path, override):
     request = offered(tmp_path)
-    request.overrides.append(word)
+    request.overrides.append(override)
     with pytest.raises(UserError, match="says nothing to task=evaluate"):
         evaluate.run(request)

@@ -1,4 +1,4 @@
-"""task=predict, by the real command: every image gets a line, whatever it lies in."""
+"""task=predict, by the command: every image gets a line, whatever holds it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from conftest import zipped
+from bad_input import one_message
+from conftest import Command, zipped
 from PIL import Image
 
 COLOURS = {"cat": (200, 0, 0), "dog": (0, 0, 200), "emu": (0, 200, 0)}
@@ -20,8 +21,8 @@ def predictions(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def trained(seedbed, picture_tree) -> Path:
     root = picture_tree({f"{c}/{i}.png": colour for c, colour in COLOURS.items() for i in range(20)})
-    words = ("train.epochs=15", "train.batch_size=8", "train.tta=2", "augment=flip")
-    return seedbed("dataset=folder", f"dataset.root={root}", *words).check().folders[-1]
+    overrides = ("train.epochs=15", "train.batch_size=8", "train.tta=2", "augment=flip")
+    return seedbed("dataset=folder", f"dataset.root={root}", *overrides).check().folders[-1]
 
 
 def test_a_folder_a_zip_and_a_file(seedbed, tmp_path, trained, picture_tree):
@@ -55,14 +56,15 @@ def test_probabilities_are_those_of_the_model(seedbed, tmp_path):
     root = tmp_path / "one"
     root.mkdir()
     Image.new("L", (8, 8), 90).save(root / "a.png")
-    for name, words in (("logits", ()), ("shares", ("model.softmax_output=true",))):
-        folder = seedbed("dataset=digits", "train.epochs=12", *words).check().folders[-1]
+    for name, kind in (("logits", "mlp.MLP"), ("probabilities", "report.ReportMLP")):
+        model = f"model._target_=seedbed.models.{kind}"
+        folder = seedbed("dataset=digits", "train.epochs=12", model).check().folders[-1]
         seedbed("task=predict", f"checkpoint={folder}", "images=one", f"predictions={name}.csv").check()
         (row,) = predictions(tmp_path / f"{name}.csv")
         assert float(row["probability"]) > 0.25, "a softmax of ten probabilities is at most 0.232"
 
 
-def test_the_runs_own_kind_of_data_set_is_not_needed(seedbed, tmp_path):
+def test_the_data_set_of_the_run_is_not_needed(seedbed, tmp_path):
     (tmp_path / "mine.py").write_text("from seedbed.data.digits import Digits\nclass Mine(Digits): pass\n")
     folder = seedbed("dataset=digits", "train=smoke", "dataset._target_=mine.Mine").check().folders[-1]
     (tmp_path / "mine.py").unlink()
@@ -75,14 +77,25 @@ def test_the_runs_own_kind_of_data_set_is_not_needed(seedbed, tmp_path):
 @pytest.mark.slow
 def test_a_model_of_features_has_them_made(seedbed, tmp_path, trained, picture_tree):
     root = picture_tree({f"{c}/{i}.png": colour for c, colour in COLOURS.items() for i in range(20)}, size=24)
-    words = ("model=features_mlp", "dataset=folder", f"dataset.root={root}", "dataset.image_size=24", "train.epochs=2")
-    folder = seedbed(*words).check().folders[-1]
+    overrides = ("model=features_mlp", "dataset=folder", f"dataset.root={root}", "dataset.image_size=24",
+                 "train.epochs=2")  # fmt: skip
+    folder = seedbed(*overrides).check().folders[-1]
     seedbed("task=predict", f"checkpoint={folder}", f"images={root}").check()
     assert len(predictions(tmp_path / "predictions.csv")) == 60
 
 
+@pytest.fixture(scope="module")
+def digits_run(command_server, tmp_path_factory, cache) -> Path:
+    """A short run on digits, for tests that write nothing into it."""
+    return (
+        Command(command_server, tmp_path_factory.mktemp("digits"), cache)("dataset=digits", "train=smoke")
+        .check()
+        .folders[-1]
+    )
+
+
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("overrides", "message"),
     [
         (["images=nowhere"], "images: nowhere is not there"),
         (["images=empty"], "images: empty holds none (.bmp"),
@@ -92,10 +105,8 @@ def test_a_model_of_features_has_them_made(seedbed, tmp_path, trained, picture_t
         ([], "images: must be given, as images=…"),
     ],
 )
-def test_mistakes_are_one_message(seedbed, tmp_path, words, message):
+def test_mistakes_are_one_message(seedbed, tmp_path, digits_run, overrides, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "there.csv").write_text("mine")
-    run = seedbed("dataset=digits", "train=smoke").check().folders[-1]
-    done = seedbed("task=predict", f"checkpoint={run}", *words)
-    assert done.code == 1 and message in done.err and len(done.err.strip().splitlines()) == 1, done.err
+    one_message(seedbed("task=predict", f"checkpoint={digits_run}", *overrides), message)
     assert (tmp_path / "there.csv").read_text() == "mine" and not (tmp_path / "predictions.csv").exists()
