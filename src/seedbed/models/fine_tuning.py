@@ -65,6 +65,7 @@ def load_pretrained(model: nn.Module, source: str) -> list[str]:
     `weights_only=True`; keys with or without `module.` before them. UserError: no such weights, an unreadable or
     altered file, or keys or shapes that do not fit.
     """
+    stages_of(model, "model.pretrained")
     weights, current = read_weights(find_weights(model, source)), model.state_dict()
     fresh = _of_other_classes(model, weights, current)
     theirs, ours = ({k: "x".join(map(str, v.shape)) or "one number" for k, v in d.items()} for d in (weights, current))
