@@ -116,7 +116,7 @@ def test_fashion_mnist_learns(seedbed):
 
 
 def test_sweep_of_four_with_a_leaderboard_and_a_failure_recorded(seedbed):
-    done = seedbed.process("-m", "dataset=digits", "train=smoke", "optimizer.lr=1e-2,1e-3", "augment=none,flip").check()
+    done = seedbed("-m", "dataset=digits", "train=smoke", "optimizer.lr=1e-2,1e-3", "augment=none,flip").check()
     (sweep,) = done.outputs.iterdir()
     with (sweep / "leaderboard.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -154,7 +154,7 @@ def test_a_mistake_in_any_job_of_a_sweep_is_found_before_the_first(seedbed, tmp_
 
 
 def test_a_stopped_sweep_says_what_did_not_begin_and_its_leaderboard_follows_a_resumed_run(seedbed):
-    overrides = ("dataset=digits", "train.epochs=60", "train.patience=null", "augment=original", "seed=0,1,2")
+    overrides = ("dataset=digits", "train.epochs=40", "train.patience=null", "augment=original", "seed=0,1,2")
     folder, out = seedbed.stopped("-m", *overrides, after="*/*/metrics.csv")
     assert "1 jobs, 0 failed, 2 not begun" in out and re.search("not begun: job 2: .*seed=2", out), out
 
