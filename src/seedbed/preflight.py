@@ -13,7 +13,7 @@ from seedbed.models.fine_tuning import freeze, require_weights
 from seedbed.optimization import build_optimizer, build_scheduler, groups_of
 from seedbed.settings import Settings
 from seedbed.tensors import in_short
-from seedbed.training.device import require
+from seedbed.training.device import require_device
 
 
 def check(experiment: Experiment, overrides: Sequence[str] = ()) -> None:
@@ -24,14 +24,16 @@ def check(experiment: Experiment, overrides: Sequence[str] = ()) -> None:
 
     Raises:
         UserError: no images or weights where they are said to be, no such device, features that the model cannot take,
-            a value that the model, the optimizer or the scheduler refuses, or one typed that would not be used.
+            a value that the model, the augmentation, the optimizer or the scheduler refuses, or one typed that would
+            not be used.
     """
     settings = experiment.settings
-    require(settings.device.name)
+    require_device(settings.device.name)
     _refuse_moved_momentum(settings, overrides)
     if settings.model.pretrained not in (None, "none"):
         require_weights(settings.model.pretrained)
     build(settings.dataset_node, "dataset", data_root=settings.root.data_root)
+    experiment.augment.sizes(settings.dataset.stored_size or experiment.image_size)
     if settings.train.tta == 6 and experiment.image_size < 2:
         raise UserError("train.tta: images of one pixel cannot be moved by a pixel; give 1 or 2")
     if experiment.pipeline:

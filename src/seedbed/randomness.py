@@ -7,7 +7,7 @@ ORDER, AUGMENT, DROPOUT, WEIGHTS = range(4)
 
 
 def generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
-    """NumPy generator of one purpose in one epoch."""
+    """NumPy's generator for one purpose in one epoch."""
     return np.random.default_rng([seed, epoch, purpose])
 
 

@@ -11,23 +11,15 @@ from seedbed.errors import UserError
 
 
 def load_tensors(path: Path, complaint: str) -> Any:
-    """What `torch.save` wrote: tensors, on the CPU, and plain values.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        UserError: `complaint`, and why: unreadable, or it holds anything else, code for one.
-    """
+    """What `torch.save` wrote: tensors, on the CPU, and plain values. UserError: `complaint`, and why."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is no such file, said by the exception too
+        with warnings.catch_warnings(action="ignore"):  # of what is no such file, said by the exception too
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to load the file unsafely.
-        raise UserError(
-            f"{complaint}: it holds something other than tensors and plain values; nothing of it was run"
-        ) from error
+    except pickle.UnpicklingError as error:  # torch's own message advises to load the file unsafely
+        reason = "it holds something other than tensors and plain values; nothing of it was run"
+        raise UserError(f"{complaint}: {reason}") from error
     except Exception as error:  # torch's reader raises what it meets: IndexError, struct.error, AssertionError …
         raise UserError(f"{complaint} ({in_short(error)})") from error
 

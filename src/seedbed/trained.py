@@ -23,7 +23,7 @@ from seedbed.request import Request, with_overrides
 from seedbed.settings import DatasetSettings
 from seedbed.tensors import in_short
 from seedbed.training import checkpoint
-from seedbed.training.device import require
+from seedbed.training.device import require_device
 from seedbed.types import Split
 from seedbed.upgrade import upgraded
 
@@ -130,7 +130,7 @@ def read(request: Request, source: Mapping[str, Any] | None = None) -> TrainedEx
     if typed & {"dataset", "dataset.root"} and wanted["dataset"].get("channels", 0) is None:
         wanted["dataset"]["channels"] = metadata["channels"]
     experiment = TrainedExperiment(path, wanted, metadata, weights, typed)
-    require(experiment.settings.device.name)
+    require_device(experiment.settings.device.name)
     return experiment
 
 

@@ -1,4 +1,4 @@
-"""The parameter counts of the student's report, pinned, and what its models do otherwise than ours."""
+"""Shapes of the models, with the paper's parameter counts pinned."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 import torchvision
 from torchvision.models.resnet import ResNet
 
-from seedbed.data.preprocess import Preprocess
+from seedbed.data.loader import Preprocess
 from seedbed.errors import UserError
-from seedbed.models.convnet import Bottleneck, ConvNet, Stage
+from seedbed.models.convnet import ConvNet
 from seedbed.models.mlp import MLP
 from seedbed.models.report import ReportConvNet, ReportMLP
 from seedbed.models.resnet import ResNet18
@@ -25,8 +25,8 @@ def test_mlp_on_pixels():
 
 def test_mlp_on_features():
     assert count(MLP((64,), 10, [128, 256, 512, 256, 128, 64])) == 348_746
-    batch_norm = [True, True, True, False, True, True]
-    assert count(MLP((128,), 141, [384, 1152, 3456, 1152, 384, 128], batch_norm=batch_norm)) == 8_981_517
+    norms = [True, True, True, False, True, True]
+    assert count(MLP((128,), 141, [384, 1152, 3456, 1152, 384, 128], batch_norm=norms)) == 8_981_517
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,10 @@ def test_mlp_on_features():
 def test_convnet(channels, classes, shared, parameters, order):
     model = ReportConvNet((channels, 28, 28), classes, share_blocks=shared, norm_order=order)
     assert count(model) == parameters
+    assert shared or count(ConvNet((channels, 28, 28), classes)) == parameters
 
 
-def test_the_count_of_the_report_itself_has_one_more_layer_in_the_classifier():
+def test_the_paper_s_own_count_has_one_more_layer_in_the_classifier():
     assert count(ReportConvNet((3, 28, 28), 141, head_widths=[1024, 256])) == 10_173_181
 
 
@@ -89,47 +90,59 @@ def test_resnet18_repeats_grey_images():
     assert torch.equal(model(grey), model(grey.repeat(1, 3, 1, 1)))
 
 
+def small(**options) -> ReportConvNet:
+    torch.manual_seed(0)
+    return ReportConvNet((1, 16, 16), 4, base_depth=4, expansion=2, **options).eval()
+
+
 def test_shared_blocks_are_one_block_passed_twice():
-    (stage, *_) = (m for m in ReportConvNet((1, 28, 28), 10, base_depth=2, expansion=4).eval().modules() if is_stage(m))
+    stage = small().features[4]
+    (block,) = stage.blocks
     x = torch.randn(1, 8, 5, 5)
-    assert torch.equal(stage(x), stage.blocks[0](stage.blocks[0](x)))
-    assert len({id(p) for p in stage.parameters()}) == len(stage.state_dict()) - 3 * 3  # three layers' statistics
+    assert torch.equal(stage(x), block(block(x)))
+    assert len({id(p) for p in stage.parameters()}) == len(stage.state_dict()) - 3 * 3  # three norms' statistics
 
 
-def is_stage(module: torch.nn.Module) -> bool:
-    return isinstance(module, Stage)
+def test_the_paper_s_order_of_relu_and_norm():
+    kinds = lambda layers: [type(layer).__name__ for layer in layers]  # noqa: E731
+    paper, usual = small(), small(norm_order="norm_relu")
+    assert kinds(paper.features[4].blocks[0].body) == ["Conv2d", "ReLU", "BatchNorm2d"] * 3
+    assert kinds(paper.features[5:8]) == ["Conv2d", "ReLU", "BatchNorm2d"]
+    assert kinds(usual.features[4].blocks[0].body) == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d", "BatchNorm2d"]
+    assert kinds(usual.features[5:8]) == ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert kinds(paper.features[:4]) == kinds(usual.features[:4]) == ["Conv2d", "ReLU", "Conv2d", "BatchNorm2d"]
 
 
-def test_the_papers_order_of_relu_and_batchnorm():
-    kinds = lambda relu_first: [type(m).__name__ for m in Bottleneck(8, 2, relu_first).body]  # noqa: E731
-    assert kinds(True) == ["Conv2d", "ReLU", "BatchNorm2d"] * 3
-    assert kinds(False) == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d", "BatchNorm2d"]
+def test_without_the_paper_s_switches_its_convnet_is_the_usual_one():
+    ours = small(share_blocks=False, norm_order="norm_relu")
+    torch.manual_seed(0)
+    usual = ConvNet((1, 16, 16), 4, base_depth=4, expansion=2).eval()
+    x = torch.randn(2, 1, 16, 16)
+    assert [*ours.state_dict()] == [*usual.state_dict()] and torch.equal(ours(x), usual(x))
 
 
-def test_without_what_only_the_paper_does_its_convnet_is_ours():
-    made = []
-    for kind in (ConvNet, lambda *args: ReportConvNet(*args, share_blocks=False, norm_order="norm_relu")):
-        torch.manual_seed(0)
-        made.append(kind((1, 28, 28), 10, 4, 2).eval())
-    x = torch.randn(2, 1, 28, 28)
-    assert made[0].state_dict().keys() == made[1].state_dict().keys() and torch.equal(made[0](x), made[1](x))
+def test_the_names_of_the_paper_s_tensors_are_those_of_earlier_files():
+    keys = [key for key in small().state_dict() if key.startswith("features.4.") and key.endswith("weight")]
+    assert keys == [f"features.4.blocks.0.body.{n}.weight" for n in (0, 2, 3, 5, 6, 8)]
+    assert [*ReportMLP((1, 4, 4), 5, [6]).state_dict()] == [*MLP((1, 4, 4), 5, [6]).state_dict()]
 
 
-def test_training_images_may_stay_as_they_are():
-    preprocess = Preprocess(28, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2))
-    assert ReportConvNet((3, 28, 28), 10, 4, 2).train_preprocess(preprocess) == preprocess
-    literal = ReportConvNet((3, 28, 28), 10, 4, 2, normalize_training=False).train_preprocess(preprocess)
-    assert literal == Preprocess(28, (0.0,) * 3, (1.0,) * 3)
+def test_training_images_may_stay_in_0_to_1():
+    preprocess = Preprocess(28, (0.3, 0.4, 0.5), (0.1, 0.2, 0.3))
+    assert small().train_preprocess(preprocess) is preprocess
+    raw = small(normalize_training=False).train_preprocess(preprocess)
+    assert raw == Preprocess(28, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert not hasattr(ConvNet, "train_preprocess")
 
 
-def test_the_papers_mlp_ends_in_probabilities():
+def test_the_paper_s_mlp_ends_in_probabilities_and_says_so():
     x = torch.randn(3, 1, 4, 4)
-    made = []
-    for kind in (MLP, ReportMLP):
-        torch.manual_seed(0)
-        made.append(kind((1, 4, 4), 5, [6]).eval())
-    assert torch.equal(made[0](x).softmax(1), made[1](x)) and made[1].outputs_probabilities
-    assert made[0].state_dict().keys() == made[1].state_dict().keys()
+    paper, usual = ReportMLP((1, 4, 4), 5, [6]).eval(), MLP((1, 4, 4), 5, [6]).eval()
+    usual.load_state_dict(paper.state_dict())
+    assert torch.equal(paper(x), usual(x).softmax(1)) and not torch.allclose(usual(x).sum(1), torch.ones(3))
+    assert paper.outputs_probabilities
+    for model in (usual, small(), ResNet18((3, 32, 32), 10)):
+        assert not getattr(model, "outputs_probabilities", False)
 
 
 @pytest.mark.parametrize(

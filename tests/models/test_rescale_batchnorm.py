@@ -1,4 +1,4 @@
-"""Scaled gains: the mean is 1, and the model computes what it did."""
+"""Rescaled BatchNorm weights: their mean size is 1, and the model's outputs stay."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def images() -> torch.Tensor:
     return torch.randn(8, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+def batchnorms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def test_the_outputs_stay_by_the_statistics_of_the_backbone():
-    """What a layer gives its norm stays, too, so running statistics and eps need no scaling."""
+    """What a layer gives its BatchNorm layer stays, too, so running statistics and eps need no scaling."""
     model = shipped().eval()
     before = model(images())
-    small = torch.cat([norm.weight for norm in norms(model)]).abs().mean()
+    small = torch.cat([norm.weight for norm in batchnorms(model)]).abs().mean()
     rescale_batchnorm(model)
     torch.testing.assert_close(model(images()), before, rtol=1e-9, atol=1e-9)
     assert small < 0.2, "the shipped backbone's are small, or this test shows little"
@@ -44,16 +44,16 @@ def test_the_outputs_stay_by_the_statistics_of_the_batch():
     rescale_batchnorm(scaled)
     torch.testing.assert_close(scaled(images()), plain(images()), rtol=1e-9, atol=1e-9)
     assert scaled.layer2[1].bn1.weight.mean().item() == pytest.approx(-1)
-    for one, other in zip(norms(plain), norms(scaled), strict=True):
+    for one, other in zip(batchnorms(plain), batchnorms(scaled), strict=True):
         torch.testing.assert_close(other.running_mean, one.running_mean)
         torch.testing.assert_close(other.running_var, one.running_var)
 
 
-def test_every_norm_is_in_one_group_whose_gains_are_one_in_the_mean():
+def test_every_batchnorm_layer_is_in_one_group_whose_weights_are_one_in_the_mean():
     model = shipped()
     rescale_batchnorm(model)
     held = [norm for group, _ in model.scales() for norm in group]
-    assert len(held) == 20 and {id(norm) for norm in held} == {id(norm) for norm in norms(model)}
+    assert len(held) == 20 and {id(norm) for norm in held} == {id(norm) for norm in batchnorms(model)}
     for group, _ in model.scales():
         assert torch.cat([norm.weight for norm in group]).abs().mean().item() == pytest.approx(1)
 
@@ -65,16 +65,16 @@ def test_every_layer_but_the_first_takes_from_one_group():
     assert len(taking) == len(set(taking)) and set(taking) == {id(layer) for layer in layers}
 
 
-def test_a_new_head_keeps_its_weights_and_sees_larger_features():
+def test_a_new_head_keeps_its_weights_and_takes_larger_features():
     model = shipped(classes=7).eval()
-    head, seen = model.fc.weight.clone(), []
-    model.fc.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    head, features = model.fc.weight.clone(), []
+    model.fc.register_forward_hook(lambda _, inputs, __: features.append(inputs[0]))
     model(images())
     rescale_batchnorm(model, new=[model.fc])
     model(images())
     assert torch.equal(model.fc.weight, head)
-    ratio = seen[1].norm() / seen[0].norm()
-    torch.testing.assert_close(seen[1], seen[0] * ratio)
+    ratio = features[1].norm() / features[0].norm()
+    torch.testing.assert_close(features[1], features[0] * ratio)
     assert ratio > 5
 
 
@@ -98,7 +98,7 @@ def test_a_new_model_is_as_it_was():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_gains_of_nothing_stay():
+def test_weights_of_zero_stay():
     model = ResNet18((3, 8, 8), 10)
     nn.init.zeros_(model.layer1[0].bn1.weight)
     rescale_batchnorm(model)

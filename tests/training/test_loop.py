@@ -1,4 +1,4 @@
-"""Figures as scikit-learn's, early stopping, checkpoints, and the loop."""
+"""Metrics as scikit-learn's, early stopping, checkpoints, and the loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from seedbed.training.loop import NonFiniteLoss, State, fit
 
 @given(st.integers(1, 8), st.integers(1, 200), st.integers(0, 10**6))
 @settings(max_examples=60)
-def test_figures_equal_scikit_learns(classes, n, seed):
+def test_metrics_equal_scikit_learns(classes, n, seed):
     rng = np.random.default_rng(seed)
     labels, predictions = rng.integers(0, classes, (2, n))
     ours = measure(labels, predictions, classes)
@@ -136,7 +136,7 @@ def test_moments_follow_their_weights_into_another_memory_format():
     torch.testing.assert_close(whole.model.weight, other.model.weight, rtol=1e-5, atol=1e-6)
 
 
-def test_a_validation_loss_that_is_none_stops_before_it_is_kept():
+def test_a_validation_loss_of_nan_stops_before_it_is_kept():
     state = make_state(dropout=0)
     state.optimizer.param_groups[0]["lr"] = 1e38  # the last step of the epoch spoils the weights
     train, val = make_loaders()
@@ -147,7 +147,7 @@ def test_a_validation_loss_that_is_none_stops_before_it_is_kept():
     assert not state.best and not state.history
 
 
-def test_training_figures_are_means_over_samples():
+def test_training_metrics_are_means_over_samples():
     state = make_state(dropout=0)
     state.optimizer.param_groups[0]["lr"] = 0.0
     train, _ = make_loaders()
@@ -172,7 +172,7 @@ def test_best_weights_are_those_of_the_best_epoch():
     assert all(torch.equal(kept[k], state.best[k]) for k in kept)
 
 
-def test_checkpoints_that_are_none(tmp_path):
+def test_files_that_are_no_checkpoints(tmp_path):
     class Code:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
@@ -190,11 +190,46 @@ def test_checkpoints_that_are_none(tmp_path):
         checkpoint.load_last(path)
     assert not (tmp_path / "ran").exists()
     checkpoint.save_best(tmp_path / "best.safetensors", {"w": torch.ones(4)}, {"classes": ["a"]})
-    weights, facts = checkpoint.load_best(tmp_path / "best.safetensors")
-    assert torch.equal(weights["w"], torch.ones(4)) and facts["classes"] == ["a"]
+    weights, metadata = checkpoint.load_best(tmp_path / "best.safetensors")
+    assert torch.equal(weights["w"], torch.ones(4)) and metadata["classes"] == ["a"]
     (tmp_path / "best.safetensors").write_bytes((tmp_path / "best.safetensors").read_bytes()[:-3])
     with pytest.raises(UserError, match="not a readable"):
         checkpoint.load_best(tmp_path / "best.safetensors")
+
+
+@pytest.mark.parametrize(("version", "reads"), [(1, True), (2, True), (3, False), (None, False), ("2", False)])
+def test_files_of_this_format_and_of_version_0_1_are_read(tmp_path, monkeypatch, version, reads):
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", version)
+    checkpoint.save_last(tmp_path / "last.pt", {"epoch": 3})
+    checkpoint.save_best(tmp_path / "best.safetensors", {"w": torch.ones(4)}, {"classes": ["a"]})
+    for load, name in ((checkpoint.load_last, "last.pt"), (checkpoint.load_best, "best.safetensors")):
+        if reads:
+            load(tmp_path / name)
+            continue
+        with pytest.raises(UserError, match=f"{name}: has format version {version}, this seedbed reads 1 and 2"):
+            load(tmp_path / name)
+
+
+def test_the_keys_of_last_pt_are_those_of_version_0_1():
+    state = make_state()
+    for _ in run(state, epochs=1):
+        saved = state.state_dict()
+    assert set(saved) == {
+        "model", "optimizer", "schedule", "stopping", "epoch", "step", "losses", "hits", "rate", "history", "best",
+        "seconds", "generator", "cuda_generators",
+    }  # fmt: skip
+    assert set(saved["stopping"]) == {"best", "best_epoch", "waited"}
+
+
+def test_a_gradient_is_clipped_to_its_largest_norm():
+    states = [make_state(dropout=0) for _ in range(2)]
+    for state, clip in zip(states, (None, 1e-12), strict=True):
+        state.optimizer = torch.optim.SGD(state.model.parameters(), lr=1.0)
+        state.scheduler = None
+        before = [p.clone() for p in state.model.parameters()]
+        list(run(state, epochs=1, grad_clip=clip))
+        moved = max((p - b).abs().max().item() for p, b in zip(state.model.parameters(), before, strict=True))
+        assert (moved < 1e-9) == (clip is not None)
 
 
 def test_certain_probabilities_train_and_count_as_labels_do():

@@ -12,15 +12,15 @@ import sys, torch
 from seedbed.training.startup import keep_compiler_out
 make = lambda: torch.optim.{name}([torch.nn.Parameter(torch.arange(1.0, 4.0))], **{options})
 def train(optimizer):
-    schedules = [torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0),
-                 torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=20)]
+    schedulers = [torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0),
+                  torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=20)]
     (p,) = optimizer.param_groups[0]["params"]
     for _ in range(3):
         (p ** 2).sum().backward()
         optimizer.step()
         assert p.requires_grad and torch.is_grad_enabled()
-        schedules[0].step(1.0)
-        schedules[1].step()
+        schedulers[0].step(1.0)
+        schedulers[1].step()
         optimizer.zero_grad()
     optimizer.load_state_dict(optimizer.state_dict())
     return p.tolist()

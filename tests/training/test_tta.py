@@ -1,4 +1,4 @@
-"""Averaged views, held equal to the same sum written out in NumPy."""
+"""Test-time augmentation, held equal to the same sum written out in NumPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from seedbed.data.loader import Loader, Preprocess
-from seedbed.training.evaluate import predict, test
+from seedbed.models.mlp import MLP
+from seedbed.models.report import ReportMLP
+from seedbed.training.evaluate import predict, probabilities, test
 from seedbed.training.tta import AveragedTTA
 
 test.__test__ = False  # its name is not a test's
@@ -51,9 +53,9 @@ def test_six_views_are_the_two_and_both_moved_along_a_diagonal(shape, seed, chan
 
 @given(shapes, st.integers(0, 10**6), st.sampled_from([2, 6]))
 @settings(max_examples=60)
-def test_an_image_and_its_mirror_image_are_answered_alike(shape, seed, views):
+def test_an_image_and_its_mirror_image_are_answered_alike(shape, seed, tta):
     images, model = made(shape, seed)
-    averaged = AveragedTTA(model, views)
+    averaged = AveragedTTA(model, tta)
     with torch.inference_mode():
         torch.testing.assert_close(averaged(images), averaged(images.flip(-1)))
 
@@ -68,13 +70,13 @@ def test_two_views_are_the_image_and_its_mirror_image():
 def test_bfloat16_logits_are_summed_in_float32():
     images, model = made((3, 2, 6), 0, torch.bfloat16)
     with torch.inference_mode():
-        found = AveragedTTA(model, 6)(images)
-    assert found.dtype == torch.float32
-    assert not torch.equal(found, found.bfloat16().float()), "a sum that bfloat16 could hold was rounded"
+        logits = AveragedTTA(model, 6)(images)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float()), "a sum that bfloat16 could hold was rounded"
 
 
-def test_the_figures_average_views_and_the_predictions_are_of_the_images_as_they_are():
-    """A picture of what a network saw shows one view, and must say what it took that one for."""
+def test_metrics_average_views_and_predictions_are_of_the_images_as_they_are():
+    """A picture of an image shows one view, so it must show the prediction of that view."""
     images, model = made((40, 1, 6), 0)
     split = image_split((images * 255).to(torch.uint8).numpy(), np.arange(40) % 3)
     loader = Loader(split, Preprocess(6, (0.5,), (0.1,)), batch_size=16, device=torch.device("cpu"))
@@ -89,3 +91,18 @@ def test_the_figures_average_views_and_the_predictions_are_of_the_images_as_they
 def test_no_other_number_of_views():
     with pytest.raises(ValueError, match="2 or 6, got 3"):
         AveragedTTA(nn.Identity(), 3)
+
+
+@pytest.mark.parametrize("tta", [1, 2, 6])
+def test_a_model_that_outputs_probabilities_gets_no_second_softmax(tta):
+    images, _ = made((40, 1, 6), 0)
+    split = image_split((images * 255).to(torch.uint8).numpy(), np.arange(40) % 3)
+    loader = Loader(split, Preprocess(6, (0.5,), (0.1,)), batch_size=16, device=torch.device("cpu"))
+    usual, paper = MLP((1, 6, 6), 3, [5]), ReportMLP((1, 6, 6), 3, [5])
+    for model, softmax in ((usual, True), (paper, False)):
+        averaged = AveragedTTA(model, tta) if tta > 1 else model
+        with torch.inference_mode():
+            outputs = torch.cat([averaged.eval()(x) for x, _ in loader.epoch()])
+        shares = probabilities(model, loader, contextlib.nullcontext, tta)
+        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
+        assert np.array_equal(shares, (outputs.softmax(1) if softmax else outputs).numpy())

@@ -1,6 +1,7 @@
-"""DeepConvNet: the bottleneck network of the student's report (section 3), in the usual order of its layers."""
+"""DeepConvNet: a network of bottleneck blocks."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 
 import torch
@@ -11,24 +12,17 @@ from seedbed.models.convolution import Conv2d
 
 
 class Bottleneck(nn.Module):
-    """1x1 down to `width`, 3x3, 1x1 up again; the input is added, then a ReLU.
+    """1x1 down to `width`, 3x3, 1x1 up again; the input is added, then a ReLU. `activated` follows the first two."""
 
-    Args:
-        channels: of input and output.
-        width: of the bottleneck.
-        relu_first: ReLU before each BatchNorm layer and, unlike the usual order, before the sum as well.
-    """
-
-    def __init__(self, channels: int, width: int, relu_first: bool = False):
+    def __init__(self, channels: int, width: int, activated: Callable[[int], list[nn.Module]]):
         super().__init__()
-        last = activated(channels, relu_first)
         self.body = nn.Sequential(
             Conv2d(channels, width, 1, bias=False),
-            *activated(width, relu_first),
+            *activated(width),
             Conv2d(width, width, 3, padding=1, bias=False),
-            *activated(width, relu_first),
+            *activated(width),
             Conv2d(width, channels, 1, bias=False),
-            *(last if relu_first else last[:1]),
+            nn.BatchNorm2d(channels),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -36,42 +30,18 @@ class Bottleneck(nn.Module):
         return torch.relu(self.body(x) + x)
 
 
-def activated(width: int, relu_first: bool = False) -> list[nn.Module]:
-    """BatchNorm and ReLU, or the other way round."""
-    pair = [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-    return pair[::-1] if relu_first else pair
-
-
-class Stage(nn.Module):
-    """Bottlenecks one after another, all of them `passes` times."""
-
-    def __init__(self, blocks: Sequence[Bottleneck], passes: int = 1):
-        super().__init__()
-        self.passes = passes
-        self.blocks = nn.Sequential(*blocks)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`[B, C, H, W]` -> the same shape."""
-        for _ in range(self.passes):
-            x = self.blocks(x)
-        return x
-
-
 class ConvNet(nn.Module):
-    """DeepConvNet. With d(k) = base_depth * expansion^k: a 7x7 stride-2 stem to d0 and d1, three stages of bottlenecks
-    at d1, d2 and d3, each followed by a 1x1 stride-2 convolution, global average pooling, and a linear classifier
+    """DeepConvNet. With d(k) = base_depth * expansion^k: a 7x7 stride-2 stem to d0 and d1; three stages of bottlenecks
+    at d1, d2 and d3, each followed by a 1x1 stride-2 convolution; global average pooling; a linear classifier
     d4 -> d2 -> classes.
 
     Args:
         input_shape: `(C, H, W)`.
-        classes: number of outputs.
         stem_kernel, stem_stride: of the first convolution; the side of its kernel is odd.
         blocks: bottlenecks a stage.
         dropout: probability, between the classifier's layers.
         head_widths: outputs of each of the classifier's layers but the last; None: d2, one layer.
     """
-
-    relu_first = False
 
     def __init__(
         self, input_shape: Sequence[int], classes: int, base_depth: int = 16, expansion: int = 4, stem_kernel: int = 7,
@@ -96,19 +66,21 @@ class ConvNet(nn.Module):
             nn.BatchNorm2d(depth[1]),
         ]
         for narrow, wide, wider in zip(depth, depth[1:], depth[2:], strict=False):
-            layers += [
-                self.build_stage(wide, narrow, blocks),
-                Conv2d(wide, wider, 1, stride=2, bias=False),
-                *activated(wider, self.relu_first),
-            ]
+            layers += [self.stage(wide, narrow, blocks), Conv2d(wide, wider, 1, stride=2, bias=False)]
+            layers += self.activated(wider)
         self.features = nn.Sequential(*layers)
         widths = [depth[4], *(depth[2:3] if head_widths is None else head_widths)]
         hidden = [(nn.Linear(n, m), nn.Dropout(dropout)) for n, m in pairwise(widths)]
         self.classifier = nn.Sequential(*chain.from_iterable(hidden), nn.Linear(widths[-1], classes))
 
-    def build_stage(self, channels: int, width: int, blocks: int) -> Stage:
-        """The bottlenecks of a stage."""
-        return Stage([Bottleneck(channels, width) for _ in range(blocks)])
+    def activated(self, width: int) -> list[nn.Module]:
+        """What follows a convolution."""
+        return [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+
+    def stage(self, channels: int, width: int, blocks: int) -> nn.Sequential:
+        """Bottlenecks one after another, in its `blocks`."""
+        bottlenecks = (Bottleneck(channels, width, self.activated) for _ in range(blocks))
+        return nn.Sequential(OrderedDict(blocks=nn.Sequential(*bottlenecks)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, C, H, W]` -> logits `[B, classes]`."""
@@ -116,10 +88,5 @@ class ConvNet(nn.Module):
 
     def stages(self) -> dict[str, list[nn.Module]]:
         """Its modules by name and depth, from the input to the head; a stage's map is what its last module gives."""
-        layers = [*self.features]
-        starts = [i for i, layer in enumerate(layers) if isinstance(layer, Stage)]
-        deeper = {
-            f"stage{n}": layers[start:end]
-            for n, (start, end) in enumerate(zip(starts, [*starts[1:], len(layers)], strict=True), 1)
-        }
-        return {"stem": layers[: starts[0]], **deeper, "head": [self.classifier]}
+        parts = [[*self.features[start : start + 4]] for start in (0, 4, 8, 12)]
+        return dict(zip(("stem", "stage1", "stage2", "stage3", "head"), [*parts, [self.classifier]], strict=True))

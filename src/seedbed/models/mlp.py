@@ -10,11 +10,10 @@ from seedbed.errors import UserError
 
 
 class MLP(nn.Module):
-    """Linear, BatchNorm, ReLU, dropout for each hidden layer; a linear layer to the classes.
+    """Linear, batch norm, ReLU, dropout for each hidden layer; a linear layer to the classes.
 
     Args:
         input_shape: of one sample: `(C, H, W)` or `(D,)`.
-        classes: number of outputs.
         widths: units of the hidden layers.
         batch_norm: for all hidden layers, or one flag for each.
         dropout: probability, after each hidden layer.
@@ -42,8 +41,7 @@ class MLP(nn.Module):
             if dropout:
                 layers.append(nn.Dropout(dropout))
             before = width
-        layers.append(nn.Linear(before, classes))
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers, nn.Linear(before, classes))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, *input_shape]` -> logits `[B, classes]`."""

@@ -11,17 +11,11 @@ from seedbed.models.convolution import replace_convolutions
 
 
 class ResNet18(ResNet):
-    """torchvision's ResNet-18 with a 3x3, stride-1 first convolution; its max-pool is kept.
+    """torchvision's ResNet-18, state-dict keys too, with a 3x3, stride-1 first convolution; its max-pool is kept.
 
-    The last map of a 32x32 image is 2x2; 11,173,962 parameters with ten classes. Grey images are repeated to three
-    channels. State-dict keys are torchvision's.
-
-    Source: He et al., "Deep Residual Learning for Image Recognition", 2016, with the stem of
-    huyvnphan/PyTorch_CIFAR10.
-
-    Args:
-        input_shape: `(C, H, W)`, C 1 or 3.
-        classes: number of outputs.
+    `input_shape` is `(C, H, W)`, C 1 or 3; grey images are repeated to three channels. The last map of a 32x32 image is
+    2x2. 11,173,962 parameters with ten classes. Source: He et al., "Deep Residual Learning for Image Recognition",
+    2016, with the stem of huyvnphan/PyTorch_CIFAR10.
     """
 
     def __init__(self, input_shape: Sequence[int], classes: int):
@@ -50,9 +44,8 @@ class ResNet18(ResNet):
         stages = [self.layer1, self.layer2, self.layer3, self.layer4]
         for stage, above in zip(stages, [*stages[1:], None], strict=True):
             first, second = stage
-            for block in stage:
-                yield [block.bn1], [block.conv2]
-            joined = self.bn1 if stage is self.layer1 else first.downsample[1]
+            yield [first.bn1], [first.conv2]
+            yield [second.bn1], [second.conv2]
+            joined, within = (self.bn1, [first.conv1]) if stage is self.layer1 else (first.downsample[1], [])
             fed = [self.fc] if above is None else [above[0].conv1, above[0].downsample[0]]
-            within = [first.conv1] if stage is self.layer1 else []
             yield [joined, first.bn2, second.bn2], [*within, second.conv1, *fed]

@@ -1,7 +1,7 @@
 """Checkpoints: `last.pt` to go on with a run, `best.safetensors` to use its model.
 
-`last.pt` is loaded with `weights_only=True`; safetensors is tensors and one JSON text. That text names the classes
-to build: whoever loads a file from elsewhere decides which of them to trust.
+`last.pt` is loaded with `weights_only=True`; safetensors is tensors and one JSON text. That text names the classes to
+build: whoever loads a file from elsewhere decides which of them to trust.
 """
 
 import io
@@ -17,7 +17,8 @@ from seedbed.errors import UserError
 from seedbed.files import write_atomically
 from seedbed.tensors import in_short, load_tensors
 
-FORMAT_VERSION = 2  # 1: version 0.1, whose keys `seedbed.upgrade` knows
+FORMAT_VERSION = 2
+READ = (1, 2)
 
 
 def save_last(path: Path, state: dict) -> None:
@@ -28,11 +29,7 @@ def save_last(path: Path, state: dict) -> None:
 
 
 def load_last(path: Path) -> dict:
-    """Read what `save_last` wrote, tensors on the CPU.
-
-    Raises:
-        UserError: missing, damaged, not ours, or of another format version.
-    """
+    """Read what `save_last` wrote, tensors on the CPU; UserError if missing, damaged, not ours, or too new."""
     try:
         state = load_tensors(path, f"{path}: not a readable seedbed checkpoint")
     except FileNotFoundError:
@@ -51,14 +48,7 @@ def save_best(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, 
 
 
 def load_best(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read what `save_best` wrote.
-
-    Returns:
-        weights on the CPU, and the metadata.
-
-    Raises:
-        UserError: missing, damaged, not ours, or of another format version.
-    """
+    """Read what `save_best` wrote: weights, on the CPU, and metadata; UserError as `load_last`."""
     if not path.is_file():
         raise UserError(f"checkpoint: {path} is not there; give a run folder's best.safetensors")
     try:
@@ -75,5 +65,5 @@ def load_best(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _check_version(path: Path, version: Any) -> None:
-    if version not in range(1, FORMAT_VERSION + 1):
-        raise UserError(f"{path}: has format version {version}, this seedbed reads 1 to {FORMAT_VERSION}")
+    if version not in READ:
+        raise UserError(f"{path}: has format version {version}, this seedbed reads {' and '.join(map(str, READ))}")

@@ -6,21 +6,13 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Watches one validation metric, epoch by epoch.
+    """Watches one validation metric, epoch by epoch."""
 
-    Attributes:
-        monitor: val_accuracy (higher is better) or val_loss (lower is better).
-        patience: epochs without a better one after which to stop; None: never.
-        best: the best value so far.
-        best_epoch: its epoch, from 1; 0 before the first.
-        waited: epochs since.
-    """
-
-    monitor: str
-    patience: int | None
-    best: float = math.nan
-    best_epoch: int = 0
-    waited: int = 0
+    monitor: str  # val_accuracy (higher is better) or val_loss (lower is better)
+    patience: int | None  # epochs without a better value after which to stop; None: never
+    best: float = math.nan  # the best value so far
+    best_epoch: int = 0  # its epoch, from 1; 0 before the first
+    waited: int = 0  # epochs since
 
     def update(self, epoch: int, value: float) -> bool:
         """Note the value of an epoch (from 1); return whether it is the best so far."""
@@ -37,7 +29,7 @@ class EarlyStopping:
         return self.patience is not None and self.waited >= self.patience
 
     def state_dict(self) -> dict:
-        """What resuming needs."""
+        """What `update` has noted."""
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state: dict) -> None:

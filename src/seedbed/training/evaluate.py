@@ -1,4 +1,4 @@
-"""A model on a split: its loss, its predictions, and the metrics of these."""
+"""A model on a split: its loss, its predictions, and the metrics drawn from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,22 +13,17 @@ from seedbed.training.tta import AveragedTTA
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metrics of a classification, held equal to scikit-learn's.
+    """Metrics of a classification, equal to scikit-learn's.
 
-    Attributes:
-        accuracy: share of right predictions.
-        precision, recall, f1: macro averages over the classes that occur among labels or predictions; 0 where
-            undefined.
-        per_class: float64 `[K, 3]`, precision, recall and F1 of each class.
-        confusion: int64 `[K, K]`, rows are labels, columns predictions.
+    Precision, recall and F1 are means over the classes that occur among labels or predictions, 0 where undefined.
     """
 
     accuracy: float
     precision: float
     recall: float
     f1: float
-    per_class: np.ndarray
-    confusion: np.ndarray
+    per_class: np.ndarray  # float64 [K, 3]: precision, recall and F1 of each class
+    confusion: np.ndarray  # int64 [K, K]: rows are labels, columns predictions
 
 
 def measure(labels: np.ndarray, predictions: np.ndarray, classes: int) -> Metrics:
@@ -65,61 +60,46 @@ def predict(
             logits = model(x)
         total += loss(logits.float(), y) * len(y)
         predictions.append(logits.argmax(1))
-    return (
-        total.item() / loader.samples,
-        torch.cat(predictions).cpu().numpy(),
-        loader.targets.cpu().numpy(),
-    )
+    return total.item() / loader.samples, torch.cat(predictions).cpu().numpy(), loader.targets.cpu().numpy()
 
 
 @torch.inference_mode()
 def probabilities(model: nn.Module, loader: Loader, autocast: Callable, tta: int = 1) -> np.ndarray:
-    """Probability of each class, float32 `[N, K]`, in the split's order.
-
-    Args:
-        model: gives logits, unless it says that it `outputs_probabilities`.
-        tta: views of each image whose logits are averaged.
-    """
-    ready = getattr(model, "outputs_probabilities", False)
-    answer = AveragedTTA(model.eval(), tta) if tta > 1 else model.eval()
+    """Probability of each class, float32 `[N, K]`, in the split's order; `tta`: views of each image to average."""
+    averaged = AveragedTTA(model, tta) if tta > 1 else model
+    averaged.eval()
     parts = []
     for x, _ in loader.epoch():
         with autocast():
-            outputs = answer(x).float()
-        parts.append((outputs if ready else outputs.softmax(1)).cpu())
+            outputs = averaged(x)
+        outputs = outputs.float()
+        parts.append((outputs if getattr(model, "outputs_probabilities", False) else outputs.softmax(1)).cpu())
     return torch.cat(parts).numpy()
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on the test split.
+    """A model on the test split."""
 
-    Attributes:
-        summary: as result.json has them: `test`, and `test_without_tta` where `test` averages several views.
-        metrics: those of `test`.
-        labels: int64 `[N]`, in the split's order.
-        predictions: int64 `[N]`, of the images as they are.
-    """
-
-    summary: dict[str, dict[str, float]]
-    metrics: Metrics
-    labels: np.ndarray
-    predictions: np.ndarray
+    summary: dict[str, dict[str, float]]  # `test`, and `test_without_tta` where `test` averages several views
+    metrics: Metrics  # those of `test`
+    labels: np.ndarray  # int64 [N], in the split's order
+    predictions: np.ndarray  # int64 [N], of the images as they are
 
 
 def test(
     model: nn.Module, loader: Loader, loss: Callable, autocast: Callable, classes: int, tta: int = 1
 ) -> Evaluation:
-    """Test a model on each image as it is and, with `tta` above 1, on the average of its views as well."""
-    summary = {}
+    """Test a model on each image as it is and, for `tta` above 1, on that many views of it as well."""
     mean_loss, predictions, labels = predict(model, loader, loss, autocast)
     metrics = measure(labels, predictions, classes)
+    summary = {"test": _summary(mean_loss, metrics)}
     if tta > 1:
-        summary["test_without_tta"] = _summary(mean_loss, metrics)
         mean_loss, averaged, _ = predict(AveragedTTA(model, tta), loader, loss, autocast)
         metrics = measure(labels, averaged, classes)
-    return Evaluation({"test": _summary(mean_loss, metrics), **summary}, metrics, labels, predictions)
+        summary = {"test": _summary(mean_loss, metrics), "test_without_tta": summary["test"]}
+    return Evaluation(summary, metrics, labels, predictions)
 
 
 def _summary(loss: float, metrics: Metrics) -> dict[str, float]:
-    return {"loss": loss, **{key: getattr(metrics, key) for key in ("accuracy", "f1", "recall", "precision")}}
+    return {"loss": loss, **{name: getattr(metrics, name) for name in ("accuracy", "f1", "recall", "precision")}}

@@ -11,23 +11,19 @@ class StopRequest:
     """A context in which SIGTERM and Ctrl-C are noted instead of ending the process; a second Ctrl-C does end it.
 
     Nothing is saved inside the handler: a signal may come at any instruction.
-
-    Attributes:
-        signal: number of the signal that came, or None.
     """
 
     def __init__(self) -> None:
-        self.signal: int | None = None
-        self._before: dict[int, object] = {}
+        self.signal: int | None = None  # number of the signal that came
+        self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._note)
+            self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -8,12 +8,12 @@ is changed and the start is as slow as it was.
 import torch
 from torch.optim import Optimizer
 
-TOLD_TO_LOOK_AWAY = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
 
 def keep_compiler_out(optimizer: type[Optimizer]) -> None:
     """Let a class of optimizers work without importing torch's compiler; to be called before one is made."""
-    for name in TOLD_TO_LOOK_AWAY:
+    for name in WRAPPED:
         wrapped = getattr(getattr(Optimizer, name, None), "__wrapped__", None)
         if wrapped is not None:
             wrapped.__dynamo_disable = wrapped  # what torch._disable_dynamo looks for before it imports

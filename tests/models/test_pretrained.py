@@ -1,8 +1,9 @@
-"""Weights to begin with: every form of file that is about, and every file that is none."""
+"""Pretrained weights: every form of file in use, and every file that holds none."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -11,10 +12,9 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
-from test_bad_input_checkpoint import Code
 
 from seedbed.errors import UserError
-from seedbed.models import fine_tuning as pretrained
+from seedbed.models import fine_tuning
 from seedbed.models.convnet import ConvNet
 from seedbed.models.fine_tuning import load_pretrained
 from seedbed.models.mlp import MLP
@@ -66,7 +66,7 @@ def assert_equal(model: torch.nn.Module, expected: dict[str, torch.Tensor]) -> N
     assert {value.dtype for value in model.parameters()} == {torch.float32}
 
 
-def test_the_logits_are_those_of_the_model_that_the_file_is_of(theirs, weights, tmp_path):
+def test_the_logits_are_those_of_the_model_in_the_file(theirs, weights, tmp_path):
     torch.save(weights, tmp_path / "resnet18.pt")
     model, same = fresh(), fresh()
     assert not torch.allclose(logits(model), logits(theirs), atol=0.1)
@@ -100,15 +100,15 @@ def test_every_form_of_file(weights, tmp_path, form):
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
 
 
-def test_a_length_that_looks_like_a_pickle(weights, tmp_path):
+def test_a_length_that_looks_like_a_pickle(tmp_path):
     """The first byte of safetensors is 0x80 where its header has 128 bytes more than a multiple of 256."""
-    path = tmp_path / "file"
+    path, weights = tmp_path / "file", small().state_dict()
     for n in range(256):
         save_file(weights, path, {"padding": "x" * n})
         if path.read_bytes()[:1] == b"\x80":
             break
     assert path.read_bytes()[:1] == b"\x80"
-    model = fresh()
+    model = small()
     load_pretrained(model, str(path))
     assert_equal(model, weights)
 
@@ -135,19 +135,19 @@ def test_a_file_of_before_the_counters(weights, tmp_path):
 
 def test_a_head_of_another_size_keeps_its_own_weights(weights, tmp_path):
     torch.save(weights, tmp_path / "ten.pt")
-    model, own = fresh(7), fresh(7).state_dict()
+    model, before = fresh(7), fresh(7).state_dict()
     assert load_pretrained(model, str(tmp_path / "ten.pt")) == ["fc.bias", "fc.weight"]
-    assert_equal(model, {**weights, "fc.weight": own["fc.weight"], "fc.bias": own["fc.bias"]})
+    assert_equal(model, {**weights, "fc.weight": before["fc.weight"], "fc.bias": before["fc.bias"]})
 
 
 def test_of_a_head_of_two_layers_the_last_keeps_its_own(tmp_path):
     torch.manual_seed(4)
     other, model = small(10), small(3)
-    own = {key: value.clone() for key, value in model.state_dict().items()}
+    before = {key: value.clone() for key, value in model.state_dict().items()}
     torch.save(other.state_dict(), tmp_path / "ten.pt")
     last = ["classifier.2.bias", "classifier.2.weight"]
     assert load_pretrained(model, str(tmp_path / "ten.pt")) == last
-    assert_equal(model, {**other.state_dict(), **{key: own[key] for key in last}})
+    assert_equal(model, {**other.state_dict(), **{key: before[key] for key in last}})
 
 
 def refused(source: Path | str, *names: str, model: torch.nn.Module | None = None) -> str:
@@ -220,6 +220,16 @@ def test_some_keys_with_the_prefix_are_not_all(weights, tmp_path):
     refused(tmp_path / "mixed.pt", "missing: conv1.weight", "unknown: module.conv1.weight")
 
 
+class Code:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
 def test_code_in_a_file_is_refused_and_not_run(weights, tmp_path, form):
     path, marker = tmp_path / "evil.pt", tmp_path / "ran"
@@ -272,7 +282,7 @@ def test_a_legacy_file_cut_anywhere(tmp_path):
     for end in range(0, len(raw), 3):
         (tmp_path / "cut.pt").write_bytes(raw[:end])
         try:
-            pretrained.read_weights(tmp_path / "cut.pt")
+            fine_tuning.read_weights(tmp_path / "cut.pt")
             other.append(f"{end}: taken for whole")
         except UserError:
             pass
@@ -299,7 +309,7 @@ def shipped(tmp_path, monkeypatch, weights):
     """Ship `weights` under a name; returns the file."""
     folder = tmp_path / "shipped"
     folder.mkdir()
-    monkeypatch.setattr(pretrained, "SHIPPED", folder)
+    monkeypatch.setattr(fine_tuning, "SHIPPED", folder)
 
     def ship(name: str, model: str = "resnet18") -> Path:
         path = folder / f"{name}_{model}.safetensors"
@@ -332,6 +342,16 @@ def test_a_name_of_two_words_is_told_whole(shipped):
     assert "give fashion_mnist, none" in refused("nope")
 
 
+def test_weights_are_required_by_a_name_of_any_model_or_a_path(shipped, tmp_path):
+    shipped("letters", "convnet")
+    (tmp_path / "mine.pt").write_bytes(b"")
+    for source in ("letters", str(tmp_path / "mine.pt")):
+        fine_tuning.require_weights(source)
+    for source in ("letter", str(tmp_path / "no.pt"), "a\0b"):
+        with pytest.raises(UserError, match=r"^model\.pretrained: .*; give letters, none, or a file"):
+            fine_tuning.require_weights(source)
+
+
 @pytest.mark.parametrize("sums", [None, ""])
 def test_shipped_weights_without_their_sum_are_not_believed(shipped, sums):
     path = shipped("cifar10").with_suffix(".sha256")
@@ -339,12 +359,12 @@ def test_shipped_weights_without_their_sum_are_not_believed(shipped, sums):
     refused("cifar10", "install seedbed again")
 
 
-def test_a_file_of_our_own_says_how_its_images_were_normalised(tmp_path, weights):
-    facts = {"preprocess": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
-    save_best(tmp_path / "best.safetensors", weights, facts)
-    assert pretrained.normalization_of(tmp_path / "best.safetensors") == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+def test_a_file_of_ours_says_how_its_images_were_normalised(tmp_path, weights):
+    metadata = {"preprocess": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+    save_best(tmp_path / "best.safetensors", weights, metadata)
+    assert fine_tuning.normalization(tmp_path / "best.safetensors") == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     torch.save(weights, tmp_path / "theirs.pt")
     save_file(weights, tmp_path / "bare.safetensors")
     save_best(tmp_path / "features.safetensors", weights, {"preprocess": None})
     for name in ("theirs.pt", "bare.safetensors", "features.safetensors"):
-        assert pretrained.normalization_of(tmp_path / name) is None
+        assert fine_tuning.normalization(tmp_path / name) is None

@@ -1,4 +1,4 @@
-"""What is frozen stays bit by bit as it was, and what is not learns at the rate of its depth."""
+"""Frozen stages stay bit by bit as they were; all others learn at the learning rate of their depth."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ def resnet() -> ResNet18:
     return ResNet18((3, 16, 16), 4)
 
 
-def convnet(share: bool = False) -> ConvNet:
+def convnet(kind: type[ConvNet] = ConvNet) -> ConvNet:
     torch.manual_seed(0)
-    kind = ReportConvNet if share else ConvNet
     return kind((3, 16, 16), 4, base_depth=4, expansion=2)
+
+
+def report_convnet() -> ConvNet:
+    return convnet(ReportConvNet)
 
 
 def trained(model: nn.Module, steps: int = 3) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -43,7 +46,7 @@ def trained(model: nn.Module, steps: int = 3) -> tuple[dict[str, torch.Tensor], 
 
 
 def keys_of(model: nn.Module) -> dict[str, set[str]]:
-    """Stage -> state-dict keys of its own, told by where the tensors lie in memory."""
+    """Stage -> its state-dict keys, told by where the tensors lie in memory."""
     at = {value.data_ptr(): key for key, value in model.state_dict().items()}
     return {
         name: {at[value.data_ptr()] for module in modules for value in module.state_dict().values()}
@@ -56,21 +59,17 @@ def changed(before: dict, after: dict) -> set[str]:
     return {key for key in before if not torch.equal(before[key], after[key])}
 
 
-CASES = [
-    (make, upto)
-    for make in (resnet, convnet, lambda: convnet(share=True))
-    for upto in [*make().stages()][:-1]
-]  # fmt: skip
+CASES = [(make, up_to) for make in (resnet, convnet, report_convnet) for up_to in [*make().stages()][:-1]]
 
 
-@pytest.mark.parametrize(("make", "upto"), CASES)
-def test_frozen_stages_stay_and_all_others_learn(make, upto):
+@pytest.mark.parametrize(("make", "up_to"), CASES)
+def test_frozen_stages_stay_and_all_others_learn(make, up_to):
     model = make()
     stages = keys_of(model)
     assert set.union(*stages.values()) == set(model.state_dict())
-    freeze(model, upto, False)
+    freeze(model, up_to, False)
     names = [*stages]
-    frozen = set.union(*(stages[name] for name in names[: names.index(upto) + 1]))
+    frozen = set.union(*(stages[name] for name in names[: names.index(up_to) + 1]))
     assert changed(*trained(model)) == set(model.state_dict()) - frozen
 
 
@@ -86,7 +85,7 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @pytest.mark.parametrize("make", [resnet, convnet])
-def test_still_norms_keep_statistics_and_learn_weights(make):
+def test_frozen_batchnorm_layers_keep_statistics_and_learn_weights(make):
     model = make()
     freeze(model, None, True)
     statistics = {key for key in model.state_dict() if key.endswith(STATISTICS)}
@@ -94,23 +93,23 @@ def test_still_norms_keep_statistics_and_learn_weights(make):
     assert changed(*trained(model)) == set(model.state_dict()) - statistics
 
 
-@pytest.mark.parametrize(("make", "upto"), [(resnet, "layer2"), (convnet, "stage1")])
-def test_stage_and_norms_together(make, upto):
+@pytest.mark.parametrize(("make", "up_to"), [(resnet, "layer2"), (convnet, "stage1")])
+def test_stage_and_batchnorm_layers_together(make, up_to):
     model = make()
     stages = keys_of(model)
-    freeze(model, upto, True)
+    freeze(model, up_to, True)
     names = [*stages]
-    learns = set.union(*(stages[name] for name in names[names.index(upto) + 1 :]))
+    learns = set.union(*(stages[name] for name in names[names.index(up_to) + 1 :]))
     assert changed(*trained(model)) == {key for key in learns if not key.endswith(STATISTICS)}
 
 
-@pytest.mark.parametrize("upto", ["layer9", "head", "", "fc", "LAYER2"])
-def test_an_unknown_stage_is_told_those_that_exist(upto):
+@pytest.mark.parametrize("up_to", ["layer9", "head", "", "fc", "LAYER2"])
+def test_an_unknown_stage_is_told_those_that_exist(up_to):
     model = resnet()
     with pytest.raises(UserError) as caught:
-        freeze(model, upto, True)
+        freeze(model, up_to, True)
     message = str(caught.value)
-    assert message.startswith("model.freeze: ") and repr(upto) in message
+    assert message.startswith("model.freeze: ") and repr(up_to) in message
     assert "stem, layer1, layer2, layer3, layer4, got" in message
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert not any(isinstance(module, FrozenBatchNorm2d) for module in model.modules())
@@ -121,18 +120,18 @@ def test_a_model_without_stages_cannot_be_frozen():
         freeze(MLP((1, 4, 4), 3, [5]), "stem", False)
 
 
-def test_norms_of_one_dimension_cannot_be_frozen():
+def test_batchnorm_layers_of_one_dimension_cannot_be_frozen():
     with pytest.raises(UserError, match=r"^model\.freeze_batchnorm: MLP has no stages"):
         freeze(MLP((1, 4, 4), 3, [5]), None, True)
 
 
-@pytest.mark.parametrize(("upto", "norms"), [("layer2", False), (None, True), ("layer3", True)])
-def test_no_call_puts_a_still_norm_into_training(upto, norms):
+@pytest.mark.parametrize(("up_to", "batchnorm"), [("layer2", False), (None, True), ("layer3", True)])
+def test_no_call_puts_a_frozen_batchnorm_layer_into_training(up_to, batchnorm):
     model = resnet()
-    freeze(model, upto, norms)
+    freeze(model, up_to, batchnorm)
     still = [module for module in model.modules() if isinstance(module, FrozenBatchNorm2d)]
     others = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d) and not isinstance(m, FrozenBatchNorm2d)]
-    assert len(still) + len(others) == 20 and len(still) == {"layer2": 10, None: 20, "layer3": 20}[upto]
+    assert len(still) + len(others) == 20 and len(still) == {"layer2": 10, None: 20, "layer3": 20}[up_to]
     for mode in (True, False, True):
         model.train(mode)
         assert not any(module.training for module in still)
@@ -142,13 +141,13 @@ def test_no_call_puts_a_still_norm_into_training(upto, norms):
 
 
 @pytest.mark.parametrize("make", [resnet, convnet])
-@pytest.mark.parametrize("norms", [False, True])
-def test_a_state_dict_goes_from_frozen_to_free_and_back(make, norms):
+@pytest.mark.parametrize("batchnorm", [False, True])
+def test_a_state_dict_goes_from_frozen_to_free_and_back(make, batchnorm):
     free, frozen = make(), make()
-    upto = [*free.stages()][2]
+    up_to = [*free.stages()][2]
     shapes = [(key, value.shape, value.dtype) for key, value in free.state_dict().items()]
     names = [name for name, _ in frozen.named_parameters()]
-    freeze(frozen, upto, norms)
+    freeze(frozen, up_to, batchnorm)
     assert [(key, value.shape, value.dtype) for key, value in frozen.state_dict().items()] == shapes
     assert not any(value.is_meta for value in frozen.state_dict().values())
     assert [name for name, _ in frozen.named_parameters()] == names and [*frozen.stages()] == [*free.stages()]
@@ -157,7 +156,7 @@ def test_a_state_dict_goes_from_frozen_to_free_and_back(make, norms):
     free.load_state_dict(frozen.state_dict())
     assert not changed(free.state_dict(), frozen.state_dict())
     again = make()
-    freeze(again, upto, norms)
+    freeze(again, up_to, batchnorm)
     again.load_state_dict(free.state_dict())
     x = torch.randn(2, 3, 16, 16)
     # Not bit by bit: where a weight wants no gradient, torch may take another kernel.
@@ -165,27 +164,28 @@ def test_a_state_dict_goes_from_frozen_to_free_and_back(make, norms):
         torch.testing.assert_close(model.eval()(x), free.eval()(x), rtol=1e-5, atol=1e-6)
 
 
-def test_a_still_norm_is_a_norm_in_evaluation():
-    usual, still = nn.BatchNorm2d(6, eps=1e-3), FrozenBatchNorm2d(6, eps=1e-3)
+def test_a_frozen_batchnorm_layer_is_one_in_evaluation():
+    usual, frozen = nn.BatchNorm2d(6, eps=1e-3), FrozenBatchNorm2d(6, eps=1e-3)
     usual.running_mean.normal_()
     usual.running_var.uniform_(0.5, 2)
     usual.weight.data.normal_()
     usual.bias.data.normal_()
-    still.load_state_dict(usual.state_dict())
+    frozen.load_state_dict(usual.state_dict())
     x = torch.randn(4, 6, 5, 5) * 3 + 1
-    assert not torch.allclose(still.train()(x), usual.train()(x))
-    usual.load_state_dict(still.state_dict())
-    assert torch.equal(still.train()(x), usual.eval()(x)) and torch.equal(still.eval()(x), usual(x))
+    assert not torch.allclose(frozen.train()(x), usual.train()(x))
+    usual.load_state_dict(frozen.state_dict())
+    assert torch.equal(frozen.train()(x), usual.eval()(x)) and torch.equal(frozen.eval()(x), usual(x))
 
 
-def test_a_frozen_norm_keeps_its_settings():
+def test_a_frozen_batchnorm_layer_keeps_its_settings():
     model = convnet()
-    old = model.features[3]
-    old.eps, old.momentum = 0.5, 0.9
+    layer = model.features[3]
+    layer.eps, layer.momentum = 0.5, 0.9
+    weight, running_mean = layer.weight, layer.running_mean
     freeze(model, "stem", False)
     new = model.features[3]
     assert type(new) is FrozenBatchNorm2d and (new.eps, new.momentum, new.affine) == (0.5, 0.9, True)
-    assert new.weight is old.weight and new.running_mean is old.running_mean
+    assert new.weight is weight and new.running_mean is running_mean
 
 
 def names_of(model: nn.Module, group: dict) -> list[str]:
@@ -193,42 +193,42 @@ def names_of(model: nn.Module, group: dict) -> list[str]:
     return [name[id(parameter)] for parameter in group["params"]]
 
 
-@pytest.mark.parametrize("upto", [None, "layer3"])
-def test_without_decay_all_that_learns_is_one_group(upto):
+@pytest.mark.parametrize("up_to", [None, "layer3"])
+def test_without_decay_all_that_learns_is_one_group(up_to):
     model = resnet()
-    freeze(model, upto, False)
+    freeze(model, up_to, False)
     (group,) = parameter_groups(model, 0.1, 1.0)
     assert group.keys() == {"params"}
-    expected = [name for name, _ in model.named_parameters() if not upto or name.startswith(("layer4.", "fc."))]
+    expected = [name for name, _ in model.named_parameters() if not up_to or name.startswith(("layer4.", "fc."))]
     assert names_of(model, group) == expected
 
 
 @pytest.mark.parametrize("make", [resnet, convnet])
-def test_each_stage_learns_at_half_the_rate_of_the_one_above(make):
+def test_each_stage_learns_at_half_the_learning_rate_of_the_one_above(make):
     model = make()
-    found = parameter_groups(model, 0.8, 0.5)
-    assert [group["lr"] for group in found] == [0.8 / 2**n for n in range(len(model.stages()))]
+    groups = parameter_groups(model, 0.8, 0.5)
+    assert [group["lr"] for group in groups] == [0.8 / 2**n for n in range(len(model.stages()))]
     stages = list(reversed(keys_of(model).values()))
-    assert all(set(names_of(model, group)) <= stage for group, stage in zip(found, stages, strict=True))
-    held = [name for group in found for name in names_of(model, group)]
+    assert all(set(names_of(model, group)) <= stage for group, stage in zip(groups, stages, strict=True))
+    held = [name for group in groups for name in names_of(model, group)]
     assert sorted(held) == sorted(name for name, _ in model.named_parameters())
-    assert [group["lr"] for group in torch.optim.Adam(found, lr=0.8).param_groups] == [g["lr"] for g in found]
+    assert [group["lr"] for group in torch.optim.Adam(groups, lr=0.8).param_groups] == [g["lr"] for g in groups]
 
 
-@pytest.mark.parametrize("upto", ["stem", "layer2", "layer4"])
-def test_what_is_frozen_is_in_no_group(upto):
+@pytest.mark.parametrize("up_to", ["stem", "layer2", "layer4"])
+def test_what_is_frozen_is_in_no_group(up_to):
     model = resnet()
-    freeze(model, upto, False)
-    found = parameter_groups(model, 1.0, 0.5)
-    left = {"stem": 5, "layer2": 3, "layer4": 1}[upto]
-    assert [group["lr"] for group in found] == [0.5**n for n in range(left)]
-    assert names_of(model, found[0]) == ["fc.weight", "fc.bias"]
-    held = [name for group in found for name in names_of(model, group)]
+    freeze(model, up_to, False)
+    groups = parameter_groups(model, 1.0, 0.5)
+    left = {"stem": 5, "layer2": 3, "layer4": 1}[up_to]
+    assert [group["lr"] for group in groups] == [0.5**n for n in range(left)]
+    assert names_of(model, groups[0]) == ["fc.weight", "fc.bias"]
+    held = [name for group in groups for name in names_of(model, group)]
     assert sorted(held) == sorted(name for name, p in model.named_parameters() if p.requires_grad)
     assert len(held) < len([*model.parameters()])
 
 
-def test_a_model_without_stages_has_one_rate():
+def test_a_model_without_stages_has_one_learning_rate():
     model = MLP((1, 4, 4), 3, [5])
     (group,) = parameter_groups(model, 0.1, 1)
     assert len(group["params"]) == len([*model.parameters()])
