@@ -145,6 +145,8 @@ def _single() -> list[RunResult]:
         settings = HydraConfig.get()
         try:
             if settings.mode == RunMode.MULTIRUN:
+                if results:  # said for the first job
+                    return
                 raise UserError("hydra.mode: a sweep begins with -m, and with no flag beside it but --config-dir")
             config = plain(composed)  # first: its complaint of an interpolation is ours
             results.append(dispatch(Request(config, choices_of(settings), list(settings.overrides.task))))
