@@ -98,8 +98,8 @@ def test_tta_is_of_the_test_alone_and_the_metrics_without_it_stand_beside(seedbe
 
 
 def test_two_runs_are_equal_but_for_the_clock(seedbed):
-    """One of them in a new process, whose sets have another order."""
-    overrides = ("dataset=digits", "train.epochs=2", "augment=original", "model.dropout=0.2")
+    """One of them in a new process, whose sets have another order; and with two threads."""
+    overrides = ("dataset=digits", "train.epochs=2", "augment=original", "model.dropout=0.2", "device.threads=2")
     seedbed(*overrides).check()
     one, two = seedbed.process(*overrides).check().folders
     assert (one / "best.safetensors").read_bytes() == (two / "best.safetensors").read_bytes()
@@ -156,14 +156,12 @@ def test_options_of_a_folder_beside_ours(seedbed, tmp_path):
     keys = "_target_: mine.Net\n_partial_: true\nwidths: [9]\nimage_size: 8\nmean: 0.5\nstd: 0.5\n"
     (tmp_path / "my_conf/model/tiny.yaml").write_text(f"# Nine hidden units\n{keys}")
     for flags in (["--config-dir", "my_conf"], ["--config-dir=my_conf"]):
-        done = seedbed("dataset=digits", "train=smoke", *flags, "model=tiny").check()
-        assert done.result["title"] == "digits tiny"
         page = seedbed(*flags, "--help").check().out
         assert re.search(r"^ +tiny +Nine hidden units$", page, re.MULTILINE) and "convnet" in page
-        refused = seedbed("dataset=digits", *flags, "model=tinny")
-        assert refused.code == 1
-        assert "model=tinny: no such option; did you mean 'tiny'" in refused.err
-        assert "(model has: convnet, features_mlp, mlp, resnet18, tiny)" in refused.err
+        message = one_message(seedbed("dataset=digits", *flags, "model=tinny"), "model=tinny: no such option")
+        assert "did you mean 'tiny'" in message and "(model has: convnet, features_mlp, mlp, resnet18, tiny)" in message
+    done = seedbed("dataset=digits", "train=smoke", *flags, "model=tiny").check()
+    assert done.result["title"] == "digits tiny"
     sweep = seedbed("-m", *flags, "dataset=digits", "train=smoke", "model=tiny,mlp").check()
     assert "2 jobs, 0 failed" in sweep.out
     assert "tiny" not in seedbed("--help").check().out
