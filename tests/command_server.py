@@ -77,6 +77,7 @@ class CommandServer:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, *(["imports"] if self._imports else [])], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+                env={**os.environ, "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"},  # macOS would end some forks
             )  # fmt: skip
 
     def close(self) -> None:

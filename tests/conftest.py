@@ -20,6 +20,8 @@ from hypothesis import settings
 from PIL import Image
 
 CONF = Path(__file__).parents[1] / "conf"
+FORKS = hasattr(os, "fork") and not os.environ.get("SEEDBED_NO_FORK")
+AS_A_MODULE = "\nimport runpy\nrunpy.run_module('run', run_name='__main__', alter_sys=True)"
 # A machine that is busy with something else fails no test.
 settings.register_profile("seedbed", deadline=None)
 settings.load_profile("seedbed")
@@ -74,7 +76,12 @@ class Command:
         self.outputs = folder / "outputs"
 
     def __call__(self, *overrides: str, cwd: Path | None = None, before: str = "", **env: str) -> Outcome:
-        """The command in a fork of the session's server; `before` is code that runs first, in that fork."""
+        """The command in a fork of the session's server; `before` is code that runs first, in the same process.
+
+        With SEEDBED_NO_FORK, and on Windows, each command is a new process: slow, and the same.
+        """
+        if not FORKS:
+            return self.process(*overrides, cwd=cwd, program=("-c", before + AS_A_MODULE), **env)
         done = self.server.run(overrides, cwd or self.folder, self._environment(env), before)
         return Outcome(*done, self.outputs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from bad_input import CACHE, left, one_message, refused
@@ -163,8 +164,20 @@ def override(draw) -> str:
 NOWHERE = ("dataset=fruits", "dataset.root=/nowhere/at/all", "task=train")
 
 
+TYPED = st.lists(override(), min_size=1, max_size=3)
+
+
+def assert_answered(command_server, folder: Path, typed: list[str]) -> None:
+    """By exit code 0, or by one message; and nothing is left behind."""
+    folder.mkdir(exist_ok=True)
+    done = Command(command_server, folder, folder / CACHE)(*typed, *NOWHERE)
+    assert done.code in (0, 1) and left(folder) == set(), (typed, done)
+    if done.code == 1:
+        one_message(done)
+
+
 @settings(max_examples=50, derandomize=True)
-@given(typed=st.lists(override(), min_size=1, max_size=3))
+@given(typed=TYPED)
 @example(typed=["name=${nowhere}"])
 @example(typed=["seed=???"])
 @example(typed=["train.epochs=${oc.env:NOWHERE}"])
@@ -174,19 +187,14 @@ NOWHERE = ("dataset=fruits", "dataset.root=/nowhere/at/all", "task=train")
 @example(typed=["dataset._target_=builtins.exit"])
 @example(typed=["hydra.run.dir=${nowhere}"])
 def test_whatever_is_typed_is_answered(command_server, tmp_path_factory, typed):
-    folder = tmp_path_factory.getbasetemp() / "whatever"
-    folder.mkdir(exist_ok=True)
-    done = Command(command_server, folder, folder / CACHE)(*typed, *NOWHERE)
-    assert done.code in (0, 1) and left(folder) == set(), (typed, done)
-    if done.code == 1:
-        one_message(done)
+    assert_answered(command_server, tmp_path_factory.getbasetemp() / "whatever", typed)
 
 
 @pytest.mark.slow
-def test_whatever_more_is_typed_is_answered(command_server, tmp_path_factory):
-    examine = test_whatever_is_typed_is_answered.hypothesis.inner_test
-    more = given(typed=st.lists(override(), min_size=1, max_size=3))(examine)
-    settings(max_examples=300)(more)(command_server=command_server, tmp_path_factory=tmp_path_factory)
+@settings(max_examples=300, derandomize=True)
+@given(typed=TYPED)
+def test_whatever_more_is_typed_is_answered(command_server, tmp_path_factory, typed):
+    assert_answered(command_server, tmp_path_factory.getbasetemp() / "more", typed)
 
 
 def test_several_mistakes_are_still_one_message(seedbed):

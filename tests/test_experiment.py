@@ -107,7 +107,7 @@ def test_features_take_no_changed_images(seedbed, override):
 
 def test_training_images_are_small_at_first(seedbed):
     overrides = (
-        "dataset=digits", "dataset.subset=300", "dataset.image_size=12", *SMALL_CONVNET, "train.initial_size=8",
+        "dataset=digits", "dataset.subset=100", "dataset.image_size=12", *SMALL_CONVNET, "train.initial_size=8",
         "train.initial_fraction=0.67", "train.epochs=3", "augment=flip_crop", "optimizer.lr=1e-3",
     )  # fmt: skip
     done = seedbed(*overrides, "train.keep_last=true").check()
