@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from seedbed import __version__
 from seedbed.compose import CONF, choices_of, plain, register_resolvers
-from seedbed.errors import UserError, explain
+from seedbed.errors import UserError, explain, require
 from seedbed.types import RunResult
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def main() -> int:
 
 def _main() -> int:
     arguments = sys.argv[1:] = flags_first(sys.argv[1:])
-    folders, _ = folder_flags(arguments)
+    folders = [folder for folder in folder_flags(arguments)[0] if folder.is_dir()]
     if {"-h", "--help"} & set(arguments):
         from seedbed.help import page
 
@@ -56,7 +56,7 @@ def _main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with _quiet_usage():
-            return _run_hydra(arguments, folders)
+            return _run_hydra(arguments)
     except KeyboardInterrupt:
         return 130
     except SystemExit as error:
@@ -97,7 +97,7 @@ def folder_flags(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
             folders.append(Path(value if equals else left.pop(0) if left else ""))
         else:
             others.append(f"{flag}{equals}{value}")
-    return [folder for folder in folders if folder.is_dir()], others
+    return folders, others
 
 
 @contextlib.contextmanager
@@ -113,10 +113,11 @@ def _quiet_usage() -> Iterator[None]:
         ArgumentParser.error = error
 
 
-def _run_hydra(arguments: Sequence[str], folders: Sequence[Path]) -> int:
-    _, others = folder_flags(arguments)
-    sweeps = {word for word in others if word.startswith("-")} in ({"-m"}, {"--multirun"})
-    results = _sweep([word for word in others if not word.startswith("-")], folders[1:]) if sweeps else _single()
+def _run_hydra(arguments: Sequence[str]) -> int:
+    named, others = folder_flags(arguments)
+    flags = {word for word in others if word.startswith("-")}
+    sweeps = bool(flags) and flags <= {"-m", "--multirun"}
+    results = _sweep([word for word in others if not word.startswith("-")], named[1:]) if sweeps else _single()
     signals = [result.signal for result in results if result.signal]
     return 128 + signals[0] if signals else int(any(result.status == "failed" for result in results))
 
@@ -125,6 +126,8 @@ def _sweep(overrides: list[str], folders: Sequence[Path]) -> list[RunResult]:
     from seedbed.sweep import Sweep
 
     try:
+        for folder in folders:
+            require(folder.is_dir(), f"--config-dir: {folder} is no folder")
         return Sweep(overrides, dispatch, folders).run()
     except UserError as error:
         return [_refused(error)]

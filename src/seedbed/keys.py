@@ -77,7 +77,7 @@ class Override(NamedTuple):
 
 def declared(name: str) -> Key:
     """What a key is for: its own entry, or its group's."""
-    return KEYS.get(name) or KEYS.get(name.partition(".")[0]) or Key(ALL)
+    return KEYS.get(name) or KEYS.get(name.partition(".")[0]) or Key(RUNS)
 
 
 def refuse_unread(task: str, overrides: Iterable[str], advice: str) -> None:

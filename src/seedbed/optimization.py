@@ -44,4 +44,4 @@ def build_scheduler(settings: Settings, optimizer: torch.optim.Optimizer, steps:
     lrs = [group["lr"] for group in optimizer.param_groups]
     if "max_lr" in node and len(lrs) > 1 and lrs[0] and not isinstance(node["max_lr"], list):
         node = {**node, "max_lr": [node["max_lr"] * lr / lrs[0] for lr in lrs]}
-    return build(node, "scheduler", optimizer=optimizer, total_steps=steps), per_batch
+    return build(node, "scheduler", optimizer=optimizer, **({"total_steps": steps} if per_batch else {})), per_batch

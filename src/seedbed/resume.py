@@ -56,7 +56,7 @@ def resumed_request(request: Request, path: Path) -> Request | None:
             why = "its last.pt was not kept, as train.keep_last=true would"
         if why:
             raise UserError(f"train.epochs: {path} is finished and cannot be made longer: {why}; start a new run")
-    require_device(wanted["device"]["name"])
+    require_device(config.check(wanted).device.name)
     saved = _json(path / "overrides.json")
     kept = {key: saved[key] for key in ("choices", "overrides", "swept") if key in saved}
     return dataclasses.replace(request, config=wanted, **{"choices": {}, "overrides": [], "swept": {}, **kept})

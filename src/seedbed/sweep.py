@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seedbed.compose import CONF, choices_of, compose
 from seedbed.errors import UserError
 from seedbed.files import write_atomically
+from seedbed.keys import Override
 from seedbed.types import RunResult
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Sweep:
     def __init__(self, overrides: list[str], dispatch: Callable[[Request], RunResult], folders: Sequence[Path] = ()):
         self.overrides, self.dispatch = overrides, dispatch
         self.results: list[RunResult] = []
+        self.begun = 0
         self.jobs = jobs_of(overrides)
         if not self.jobs:
             raise UserError(f"{' '.join(overrides)}: {NO_JOB}")
@@ -110,7 +112,7 @@ class Sweep:
         except UserError as error:
             values = ", ".join(f"{key}={value}" for key, value in job.swept.items())
             raise UserError(f"job {job.number} ({values}): {error}; no job was begun") from error
-        typed = [override for override in job.overrides if not override.startswith(("hydra.", "hydra/"))]
+        typed = [override for override in job.overrides if not Override(override).key.startswith(("hydra.", "hydra/"))]
         return Request(config, choices_of(hydra), typed, job.swept, (self.folder, job.number))
 
     def run(self) -> list[RunResult]:
@@ -137,6 +139,7 @@ class Sweep:
         """One job. It never raises: the others go on, and the sweep is closed in good order."""
         from seedbed.runs.run_folder import record_failure
 
+        self.begun += 1
         before = set(self.folder.glob("*"))
         log.info("%s", job)
         try:
@@ -159,7 +162,7 @@ class Sweep:
         ranking = leaderboard(self.folder)
         if ranking:
             log.info("sweep, best validation accuracy first\n\n%s\n", ranking)
-        begun, failed = len(self.results), sum(result.status == "failed" for result in self.results)
+        begun, failed = self.begun, sum(result.status == "failed" for result in self.results)
         for job in self.jobs[begun:]:
             log.info("not begun: %s", job)
         left = f", {len(self.jobs) - begun} not begun" if begun < len(self.jobs) else ""

@@ -130,6 +130,8 @@ def read(request: Request, source: Mapping[str, Any] | None = None) -> TrainedEx
     if typed & {"dataset", "dataset.root"} and wanted["dataset"].get("channels", 0) is None:
         wanted["dataset"]["channels"] = metadata["channels"]
     experiment = TrainedExperiment(path, wanted, metadata, weights, typed)
+    if experiment.preprocess is None and experiment.settings.train.tta > 1:
+        raise UserError("train.tta: features are extracted once, from images as they are; leave it 1")
     require_device(experiment.settings.device.name)
     return experiment
 
