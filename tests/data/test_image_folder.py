@@ -12,8 +12,9 @@ from conftest import data_file, zipped
 from PIL import Image
 
 from seedbed.data import dataset
-from seedbed.data.image_folder import ImageFolder, central_directory, split_above_class
+from seedbed.data.image_folder import ImageFolder, split_above_class
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
+from seedbed.data.walk import central_directory
 from seedbed.errors import UserError
 from seedbed.files import write_atomically
 
