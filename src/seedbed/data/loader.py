@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from seedbed import randomness
@@ -44,10 +45,7 @@ class Loader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Batches from number `start` on: float32 images; int64 labels, or float32 `[B, classes]` of mixed images."""
-        order = torch.arange(self.samples, device=self.device)
-        if self.seed is not None:
-            rng = randomness.generator(self.seed, epoch, randomness.ORDER)
-            order = torch.from_numpy(rng.permutation(self.samples)).to(self.device)
+        order = torch.from_numpy(self.order(epoch)).to(self.device)
         parameters = self._draw(epoch) if self.augment else {}
         mixing = parameters.pop(MIX, {})
         preprocess = self.preprocess
@@ -64,6 +62,12 @@ class Loader:
             if preprocess:
                 images = preprocess(images, self.constants).contiguous(memory_format=self.memory_format)
             yield images, labels
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Which sample stands where in an epoch, int64 `[samples]`: a sampler would be another order, with repeats."""
+        if self.seed is None:
+            return np.arange(self.samples)
+        return randomness.generator(self.seed, epoch, randomness.ORDER).permutation(self.samples)
 
     def first(self, n: int) -> Batch:
         """The first `n` samples of epoch 0, or as many as exist, with the label that has the largest share."""
