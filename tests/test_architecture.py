@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "seedbed"
 LAYERS = {
     "__init__": 0, "errors": 0, "upgrade": 0, "keys": 0, "types": 0, "files": 0, "randomness": 0, "tensors": 0,
-    "annotations": 0, "settings": 0,
+    "annotations": 0, "cpu": 0, "settings": 0,
     "data": 1, "features": 2, "models": 2, "training": 2, "runs": 3, "plots": 4,
     "config": 5, "compose": 5, "request": 5, "optimization": 5, "experiment": 6,
     "preflight": 7, "record": 7, "resume": 7, "trained": 7, "sweep": 7, "tasks": 8, "help": 8, "cli": 9,
@@ -18,7 +18,7 @@ LAYERS = {
 KNOWS_HYDRA = {"cli", "compose", "config", "errors", "request", "record", "resume", "sweep"}
 ENTRY_POINT = ["cli.py", "compose.py", "sweep.py", "help.py", "errors.py", "keys.py", "config.py", "types.py",
                "data/decode.py"]  # fmt: skip
-LONGEST_FILE, LONGEST_FUNCTION, ALL_OF_SRC = 300, 60, 7_350
+LONGEST_FILE, LONGEST_FUNCTION, ALL_OF_SRC = 300, 60, 7_450
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

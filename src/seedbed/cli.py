@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from seedbed import __version__
 from seedbed.compose import CONF, choices_of, plain, register_resolvers
+from seedbed.cpu import wait_politely
 from seedbed.errors import UserError, explain, require
 from seedbed.types import RunResult
 
@@ -28,6 +29,7 @@ SHOWN_BY_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searc
 
 def main() -> int:
     """Run the command in `sys.argv`; return the exit code (0; 1 for an error; 130 or 143 when asked to stop)."""
+    wait_politely()
     try:
         code = _main()
         sys.stdout.flush()

@@ -186,8 +186,8 @@ class Experiment:
         if settings.train.batch_size == 1 and any(batch_norms):
             raise UserError("train.batch_size: BatchNorm needs at least 2 images a batch, got 1")
         self.device = device.choose(
-            settings.device.name, settings.device.precision, settings.device.channels_last, settings.device.threads,
-            device.has_convolutions(model),
+            model, settings.device.name, settings.device.precision, settings.device.channels_last,
+            settings.device.threads,
         )  # fmt: skip
         model = self.device.place(model)
         fine_tuning.prepare(

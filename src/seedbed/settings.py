@@ -61,7 +61,9 @@ class DeviceSettings:
     name: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool | Literal["auto"]
-    threads: int | None = at_least(1)
+    threads: int | Literal["auto"] | None = field(
+        metadata={"valid": lambda v: v == "auto" or v >= 1, "range": ">= 1, or auto"}
+    )
     compile: bool
 
 

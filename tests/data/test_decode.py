@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.data.decode import BadImage, cores, decode, decode_all, decode_rows, reader, resize_arrays
+from seedbed.cpu import cores
+from seedbed.data.decode import BadImage, decode, decode_all, decode_rows, reader, resize_arrays
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:

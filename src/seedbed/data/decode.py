@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from seedbed.cpu import cores
 from seedbed.errors import UserError
 
 LARGEST_PIXELS = 64_000_000
@@ -30,11 +31,6 @@ Bad = dict[int, tuple[str, bool]]
 
 class BadImage(Exception):
     """An image that cannot be read; the message says why."""
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

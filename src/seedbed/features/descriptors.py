@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from seedbed.data.decode import cores
+from seedbed.cpu import cores
 from seedbed.errors import UserError
 
 CHUNK = 32  # images: their distances to all visual words stay in the cache

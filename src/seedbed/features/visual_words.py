@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
-from seedbed.data.decode import cores
+from seedbed.cpu import cores
 from seedbed.errors import UserError
 from seedbed.features.descriptors import CHUNK, Descriptor, Descriptors, at_least
 from seedbed.features.vocabulary import Vocabulary

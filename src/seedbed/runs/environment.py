@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import seedbed
-from seedbed.data.decode import cores
+from seedbed.cpu import cores
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "hydra-core", "pillow", "safetensors", "scikit-learn", "opencv-python-headless",

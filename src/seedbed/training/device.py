@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from seedbed.cpu import cores
 from seedbed.errors import UserError
 
-# Read once, before any job of a sweep changes it.
-_ALL_THREADS = torch.get_num_threads()
+# Read once, before any job of a sweep changes it. torch knows the user's OMP_NUM_THREADS, but no quota.
+_ALL_THREADS = min(torch.get_num_threads(), cores())
+FEW_WEIGHTS = 1_000_000  # below which two threads gain at most a sixth alone, and lose all of it beside other work
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ def has_convolutions(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
+def is_small(model: nn.Module) -> bool:
+    """Whether a step of a model is too short to be shared out: the threads would wait for each other."""
+    return not has_convolutions(model) and sum(p.numel() for p in model.parameters()) < FEW_WEIGHTS
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 is a gain: on CUDA from Ampere on, on CPUs with AMX or AVX512-bf16."""
     if device.type == "cuda":
@@ -73,16 +80,19 @@ def require_device(name: str) -> None:
 
 
 def choose(
+    model: nn.Module,
     name: str,  # auto, cpu or cuda
     precision: str,  # float32, bfloat16 or auto: bfloat16 for convolutional nets where it is fast
     channels_last: bool | str,  # or auto: true for convolutional nets, which it makes faster on CPUs and GPUs alike
-    threads: int | None,  # of the CPU; None: as many as torch finds cores
-    convolutional: bool,
+    threads: int | str | None,  # of the CPU; None: as many as this process may use; auto: one for a small model
 ) -> Device:
     """Choose the device and settle every `auto`. Sets torch's thread count, for this job."""
     require_device(name)
     device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if threads == "auto":
+        threads = 1 if is_small(model) else None
     torch.set_num_threads(threads or _ALL_THREADS)
+    convolutional = has_convolutions(model)
     if precision == "auto":
         precision = "bfloat16" if convolutional and has_fast_bfloat16(device) else "float32"
     if channels_last == "auto":

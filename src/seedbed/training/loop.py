@@ -107,6 +107,7 @@ def fit(
     """
     model, optimizer = state.model, state.optimizer
     forward = forward or model
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     # Reading a loss back waits for the GPU: there it is done rarely, and the step found afterwards.
     check_every = 1 if train.device.type == "cpu" else 50
     while state.epoch < epochs and not state.stopping.exhausted:
@@ -116,7 +117,8 @@ def fit(
             with autocast():
                 logits = forward(x)
             value = loss(logits.float(), y)
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:  # zero_grad would ask a profiler first: 4 % of a small model's step
+                parameter.grad = None
             value.backward()
             if grad_clip is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
