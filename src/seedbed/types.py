@@ -41,6 +41,7 @@ class ImageData:
         store: changes with the images' content and size.
         pixels: changes with the images' size and the pixels of some.
         skipped: unreadable images that were left out, as `name: reason`.
+        reading: lines for the user on how the source was read: classes, splits, what was left out.
     """
 
     train: Split
@@ -52,6 +53,7 @@ class ImageData:
     store: str
     pixels: str = ""
     skipped: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.data import dataset
-from seedbed.data.fruits import Fruits, arcs, series_and_frame
+from seedbed.data.fruits import Fruits, arcs, series_and_frames
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
 from seedbed.errors import UserError
 
@@ -17,21 +17,36 @@ OPTIONS = {"val_fraction": 0.1, "test_fraction": 0.2, "split_seed": 0, "subset":
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("names", "expected"),
     [
-        ("x/Apple 6/12_100.jpg", ("", 12)), ("r_12_100.jpg", ("r", 12)), ("r0_312_100.jpg", ("r0", 312)),
-        ("r_100.jpg", ("r", -1)), ("100.jpg", ("", -1)),
+        (["x/Apple 6/12_100.jpg", "r_12_100.jpg", "r0_312_100.jpg", "r_100.jpg", "100.jpg"],
+         [("", 12), ("r", 12), ("r0", 312), ("r", -1), ("", -1)]),
+        (["x/Apple 10/r0_103.jpg", "r2_7.jpg", "12.png"], [("r0", 103), ("r2", 7), ("", 12)]),
+    ],
+    ids=["100x100", "original-size"],
+)  # fmt: skip
+def test_rotation_and_frame_of_each_packaging(names, expected):
+    assert series_and_frames(names) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1_100.jpg", "IMG_7.jpg"], r"cannot know the frame of IMG_7\.jpg"),
+        (["1_100.jpg", "2_64.jpg"], "the last numbers of two differ"),
+        (["1_100.jpg", "r_100.jpg", "sub/r_100.jpg"], r"frames of r_100\.jpg, sub/r_100\.jpg"),
     ],
 )  # fmt: skip
-def test_series_and_frame(name, expected):
-    assert series_and_frame(name) == expected
+def test_arcs_refuse_frames_that_cannot_be_known(names, message):
+    with pytest.raises(UserError, match=message):
+        arcs(names, np.zeros(len(names), np.int64), seed=0, margin=0, test_fraction=0.2, val_fraction=0.1)
 
 
 @given(st.integers(30, 200), st.integers(0, 5), st.integers(0, 100))
 def test_arcs_are_contiguous_and_a_margin_apart(n, margin, seed):
     names = [f"A/{frame}_100.jpg" for frame in np.random.default_rng(seed).permutation(n)]
     parts = arcs(names, np.zeros(n, np.int64), seed=seed, margin=margin, test_fraction=0.2, val_fraction=0.1)
-    circle = parts[np.argsort([series_and_frame(name)[1] for name in names])]
+    circle = parts[np.argsort([frame for _, frame in series_and_frames(names)])]
     if n - round(n * 0.2) - round(n * 0.1) - 4 * margin < 2:
         assert (parts == TRAIN).all()
         return
@@ -59,7 +74,7 @@ def test_the_real_zip_is_read_as_published():
     listing = source.listing()
     assert len(listing.classes) == 141 and listing.classes[0] == "Apple 6" and "Zucchini dark 1" in listing.classes
     assert (listing.parts == TRAIN).sum() == 28_597 and (listing.parts == TEST).sum() == 9_531
-    assert {series_and_frame(name)[0] for name in listing.names} == {"", "r", "r0", "r1", "r2", "r3"}
+    assert {series for series, _ in series_and_frames(listing.names)} == {"", "r", "r0", "r1", "r2", "r3"}
     parts = arcs(listing.names, listing.labels, seed=0, margin=3, test_fraction=0.2, val_fraction=0.1)
     for part in (TRAIN, VAL, TEST):
         assert len(set(listing.labels[parts == part].tolist())) == 141
@@ -70,7 +85,7 @@ def test_the_real_zip_is_read_as_published():
 def test_without_a_test_arc_validation_is_one_arc_a_margin_from_training(n, margin, seed):
     names = [f"A/{frame}_100.jpg" for frame in np.random.default_rng(seed).permutation(n)]
     parts = arcs(names, np.zeros(n, np.int64), seed=seed, margin=margin, test_fraction=0, val_fraction=0.2)
-    circle = parts[np.argsort([series_and_frame(name)[1] for name in names])]
+    circle = parts[np.argsort([frame for _, frame in series_and_frames(names)])]
     if n - round(n * 0.2) - 2 * margin < 2:
         assert (parts == TRAIN).all()
         return

@@ -12,8 +12,8 @@ from conftest import data_file, zipped
 from PIL import Image
 
 from seedbed.data import dataset
-from seedbed.data.image_folder import ImageFolder, split_above_class
-from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
+from seedbed.data.image_folder import ImageFolder
+from seedbed.data.sources import TEST, TRAIN
 from seedbed.data.walk import central_directory
 from seedbed.errors import UserError
 from seedbed.files import write_atomically
@@ -27,18 +27,6 @@ def tree(root, **extra) -> ImageFolder:
 
 def load(source, cache, **changed):
     return dataset.load(source, size=8, cache_root=str(cache), **{**OPTIONS, **changed})
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("train/a/1.png", (TRAIN, "a")), ("deep/er/Training/Apple 1/x.jpg", (TRAIN, "Apple 1")),
-        ("VALID/b/1.png", (VAL, "b")), ("data/testing/c/sub/1.png", (TEST, "c")), ("a/1.png", (UNSPLIT, None)),
-        ("train/1.png", (TRAIN, None)), ("test-multiple_fruits/1.png", (UNSPLIT, None)),
-    ],
-)  # fmt: skip
-def test_split_above_class(name, expected):
-    assert split_above_class(name) == expected
 
 
 @pytest.mark.parametrize("pack", [lambda f: f, zipped], ids=["folder", "zip"])
@@ -233,12 +221,18 @@ def test_a_link_to_a_folder_beside_it_adds_nothing(picture_tree):
     ]
 
 
-@pytest.mark.parametrize("name", ["lost+found", ".Trash-0", ".git"])
-def test_a_hidden_folder_is_not_looked_into(picture_tree, monkeypatch, name):
+@pytest.mark.parametrize("name", ["lost+found", ".Trash-0", ".git", "@eaDir"])
+def test_a_hidden_folder_that_cannot_be_listed_is_no_mistake(picture_tree, monkeypatch, name):
     root = picture_tree({f"{c}/1.png": 1 for c in "ab"})
     (root / name).mkdir()
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda f: pytest.fail("looked") if str(f).endswith(name) else scandir(f))
+
+    def refuse(folder):
+        if str(folder).endswith(name):
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
     assert tree(root).listing().classes == ("a", "b")
 
 
@@ -261,11 +255,9 @@ def test_splits_may_lie_below_the_classes(picture_tree, cache):
     assert data.classes == ("a", "b") and [len(s) for s in data.splits.values()] == [12, 6, 4]
 
 
-def test_folders_of_splits_that_are_used_as_none_are_named(picture_tree, cache, caplog):
+def test_folders_of_splits_that_are_used_as_none_are_named(picture_tree, cache):
     files = {f"{c}/{i}.png": 20 * i for c in ("a/test", "b") for i in range(6)}
-    with caplog.at_level("WARNING", "seedbed"):
-        load(tree(picture_tree(files)), cache)
-    assert "the folders test are taken for no splits" in caplog.text
+    assert "the folders test are taken for no splits" in load(tree(picture_tree(files)), cache).reading[2]
 
 
 @pytest.mark.parametrize("folder", ["", "a/"])
@@ -370,8 +362,57 @@ def test_a_link_that_goes_round_is_followed_once(picture_tree):
     assert len(tree(root).files()) == 4
 
 
-def test_images_outside_any_split_are_counted_aloud(picture_tree, caplog):
-    root = picture_tree({"train/a/1.png": 1, "train/b/1.png": 2, "cars/1.png": 3})
-    with caplog.at_level("WARNING", "seedbed"):
-        tree(root).listing()
-    assert "1 of 3 images" in caplog.text and "cars/1.png" in caplog.text
+def test_images_outside_any_split_are_counted_aloud(picture_tree):
+    root = picture_tree(
+        {f"{s}/{c}/1.png": 1 for s in ("train", "test") for c in "ab"} | {"papers/1.png": 3, "logo.png": 3}
+    )
+    (root / "papers/a.pdf").write_bytes(b"%PDF")
+    assert list(tree(root).listing().left_out) == [
+        "1 in the top folder, in no class folder of a split", "1 in papers, in no class folder of a split",
+    ]  # fmt: skip
+
+
+def test_the_three_lines(picture_tree, cache):
+    files = {f"{s}/{c}/{i}.png": 20 * i for s in ("training_set", "test_set") for c in "abcdef" for i in range(4)}
+    root = picture_tree({**files, "test_set/loose.png": 1, "training_set/a/@eaDir/1.png": 1})
+    (root / "training_set/b/x.heic").write_bytes(b"x")
+    assert load(tree(root), cache).reading == (
+        "6 classes: a, b, c, d, e, and 1 more",
+        "images: 18 training from training_set; 6 validation drawn from training; 24 test from test_set",
+        "left out: 1 in test_set, in no class folder of a split; 1 .heic files, whose format is not read; "
+        "1 in training_set/a/@eaDir, of programs or runs",
+    )
+
+
+@pytest.mark.parametrize("pack", [lambda f: f, zipped], ids=["folder", "zip"])
+def test_a_class_of_formats_that_are_not_read_does_not_vanish(picture_tree, pack):
+    root = picture_tree({f"{s}/{c}/1.png": 1 for s in ("train", "test") for c in "ab"})
+    for split in ("train", "test"):
+        (root / split / "c").mkdir()
+        (root / split / "c/1.heic").write_bytes(b"x")
+    with pytest.raises(
+        UserError, match=r"test/c: .*1 \.heic files, which are not read.*dataset\.exclude=\[/(pictures/)?test/c\]"
+    ):
+        tree(pack(root)).listing()
+    left = tree(pack(root), exclude=["c"]).listing()
+    assert left.classes == ("a", "b") and "dataset.exclude=c" in left.left_out
+
+
+@pytest.mark.parametrize("pack", [lambda f: f, zipped], ids=["folder", "zip"])
+def test_annotations_and_papers_beside_images_are_no_classes(picture_tree, pack):
+    root = picture_tree({f"{s}/{c}/1.png": 1 for s in ("Training", "Test") for c in "ab"})
+    for path in ("Training/a/Annotations/1.xml", "Training/labels/a.txt", "papers/a.pdf", "Meta/a.csv", "LICENSE"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"x")
+    assert tree(pack(root)).listing().classes == ("a", "b")
+
+
+@pytest.mark.parametrize("pack", [lambda f: f, zipped], ids=["folder", "zip"])
+def test_seedbeds_own_runs_are_not_looked_into(picture_tree, pack):
+    root = picture_tree({f"{f}/{i}.png": 1 for f in ("a", "outputs", "runs/x", "runs/sweep/0") for i in range(2)})
+    for path in ("runs/x/config.yaml", "runs/x/result.json", "runs/sweep/sweep.json"):
+        (root / path).write_text("{}")
+    listing = tree(pack(root)).listing()
+    assert listing.classes == ("a", "outputs"), "a class may be called so"
+    (left_out,) = listing.left_out
+    assert left_out.replace("pictures/", "") == "4 in runs/sweep, runs/x, of programs or runs"

@@ -23,7 +23,7 @@ from seedbed.data.sources import Listing, Source
 from seedbed.errors import UserError
 from seedbed.files import make_once
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +39,8 @@ class Store:
     bad: dict[int, str]  # row -> why, for unreadable images
     may_pass: list[int]  # rows of those that may be readable another time, though their files stay the same
     key: str  # changes with the images
+    splits: dict[str, int]  # folder of a split -> its part
+    left_out: list[str]  # what the source holds and is not read, and why
 
 
 def cache_folder(cache_root: str | None) -> Path:
@@ -89,7 +91,10 @@ def _read(folder: Path) -> Store:
     labels, parts = np.load(folder / "labels.npy"), np.load(folder / "parts.npy")
     saved = json.loads((folder / "store.json").read_text())
     bad = {int(row): reason for row, reason in saved["bad"].items()}
-    return Store(images, labels, parts, saved["names"], tuple(saved["classes"]), bad, saved["may_pass"], folder.name)
+    return Store(
+        images, labels, parts, saved["names"], tuple(saved["classes"]), bad, saved["may_pass"], folder.name,
+        saved["splits"], saved["left_out"],
+    )  # fmt: skip
 
 
 def _is_stale(source: Source, folder: Path) -> bool:
@@ -134,7 +139,7 @@ def _build(source: Source, size: int, folder: Path) -> None:
         "format_version": FORMAT_VERSION, "source": source.name, "classes": listing.classes,
         "bad": {row: reason for row, (reason, _) in bad.items()},
         "may_pass": [row for row, (_, may_pass) in bad.items() if may_pass],
-        "names": list(listing.names),
+        "names": list(listing.names), "splits": dict(listing.splits), "left_out": list(listing.left_out),
     }  # fmt: skip
     (folder / "store.json").write_text(json.dumps(metadata))
     log.info("decoded %s images in %.1f s", f"{n:,}", time.perf_counter() - started)

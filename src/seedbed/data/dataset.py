@@ -2,11 +2,12 @@
 
 import hashlib
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from seedbed.data.cache import open_store
+from seedbed.data.cache import Store, open_store
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL, Source
 from seedbed.errors import require
 from seedbed.types import ImageData, Split
@@ -64,7 +65,29 @@ def load(
         *(Split(store.images, labels, rows) for rows in (train, val, test)), classes=store.classes, names=store.names,
         fingerprint=digest.hexdigest(), store=store.key, pixels=hashlib.sha256(sample).hexdigest(),
         skipped=tuple(f"{store.names[row]}: {reason}" for row, reason in sorted(store.bad.items())),
+        reading=_reading(store, parts, {"training": train, "validation": val, "test": test}),
     )  # fmt: skip
+
+
+def _reading(store: Store, parts: np.ndarray, rows: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """How a source was read, in three lines."""
+    more = f", and {len(store.classes) - NAMED_CLASSES} more" if len(store.classes) > NAMED_CLASSES else ""
+    splits = []
+    for part, (name, index) in enumerate(rows.items()):
+        folders = [folder for folder, of in store.splits.items() if of == part]
+        if folders:
+            source = f" from {', '.join(folders)}"
+        elif (store.parts == UNSPLIT).all():
+            source = " drawn"
+        else:
+            source = "" if (parts[index] == part).all() else " drawn from training"
+        splits.append(f"{len(index):,} {name}{source}")
+    out = store.left_out[:NAMED_CLASSES] + ["and more"] * (len(store.left_out) > NAMED_CLASSES)
+    return (
+        f"{len(store.classes)} classes: {', '.join(store.classes[:NAMED_CLASSES])}{more}",
+        f"images: {'; '.join(splits)}",
+        f"left out: {'; '.join(out) or 'nothing'}",
+    )
 
 
 def warn_of_missing_classes(data: ImageData, title: str) -> None:

@@ -17,12 +17,11 @@ import numpy as np
 from PIL import Image
 
 from seedbed.cpu import cores
+from seedbed.data.formats import FORMATS
 from seedbed.errors import UserError
 
 LARGEST_PIXELS = 64_000_000
 LARGEST_FILE = 256 * 2**20
-# By content, not by name: Pillow's other readers are many, and the one for PostScript starts a program.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 CHUNK = 512
 Read = Callable[[str], bytes]
 # Row -> why an image could not be read, and whether it may be another time: the disk or the machine was the cause.

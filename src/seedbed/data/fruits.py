@@ -7,7 +7,7 @@ remembers neighbours looks perfect. Arcs cut out of each rotation prevent that.
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -19,7 +19,7 @@ from seedbed.errors import require
 
 SplitRule = Literal["official", "arcs", "official_arcs"]
 PATHS = ("fruits-360.zip", "fruits-360", "fruits-360_100x100", "fruits-360-100x100.zip")
-FRAME = re.compile(r"^(?:(?P<series>r\d*)_)?(?:(?P<frame>\d+)_)?\d+\.\w+$")
+FRAME = re.compile(r"^(?:(?P<series>r\d*)_)?(?:(?P<frame>\d+)_)?(?P<last>\d+)\.\w+$")
 
 
 class Fruits(ImageFolder):
@@ -30,9 +30,12 @@ class Fruits(ImageFolder):
     settings by. `margin` frames are dropped at every border between two arcs.
     """
 
-    def __init__(self, data_root: str, root: str | None = None, split: SplitRule = "official", margin: int = 3):
+    def __init__(
+        self, data_root: str, root: str | None = None, split: SplitRule = "official", margin: int = 3,
+        splits: str | Mapping[str, str | Sequence[str]] = "auto", exclude: Sequence[str] = (),
+    ):  # fmt: skip
         require(margin >= 0, f"dataset.margin: expected a number >= 0, got {margin}")
-        super().__init__("fruits", data_root, PATHS, root, channels=3)
+        super().__init__("fruits", data_root, PATHS, root, channels=3, splits=splits, exclude=exclude)
         self.split, self.margin = split, margin
 
     def assign(
@@ -66,12 +69,20 @@ class Fruits(ImageFolder):
         return cut
 
 
-def series_and_frame(name: str) -> tuple[str, int]:
-    """`…/r0_12_100.jpg` -> ("r0", 12): the rotation's name ("" for the first axis) and the frame number, or -1."""
-    match = FRAME.match(PurePosixPath(name).name)
-    if not match:
-        return PurePosixPath(name).stem, -1
-    return match["series"] or "", int(match["frame"] or -1)
+def series_and_frames(names: Sequence[str]) -> list[tuple[str, int]]:
+    """The rotation ("" for the first axis) and the frame number of each image; -1: before all others of its rotation.
+
+    `…/r0_12_100.jpg` -> ("r0", 12): frame and size. `…/r0_12.jpg` -> ("r0", 12) in the packaging of original sizes,
+    whose names have no size. Raises UserError where a frame's number cannot be known.
+    """
+    matches = [FRAME.match(PurePosixPath(name).name) for name in names]
+    unknown = next((name for name, match in zip(names, matches, strict=True) if not match), None)
+    expected = "expected names such as r0_12_100.jpg or r0_12.jpg, with the number of the frame"
+    require(unknown is None, f"dataset.split: arcs cannot know the frame of {unknown}; {expected}; use official")
+    sizes = {match["last"] for match in matches if match["frame"]}
+    require(len(sizes) < 2, f"dataset.split: the frames are not known: the last numbers of two differ; {expected}")
+    has_sizes = bool(sizes)
+    return [(m["series"] or "", int((m["frame"] or -1) if has_sizes else m["last"])) for m in matches]
 
 
 def arcs(
@@ -85,12 +96,13 @@ def arcs(
     """
     held_out = [(TEST, test_fraction), (VAL, val_fraction)] if test_fraction else [(VAL, val_fraction)]
     rotations: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
-    for row, (name, label) in enumerate(zip(names, labels.tolist(), strict=True)):
-        series, frame = series_and_frame(name)
+    known = series_and_frames(names)
+    for row, ((series, frame), label) in enumerate(zip(known, labels.tolist(), strict=True)):
         rotations[label, series].append((frame, row))
     parts = np.full(len(names), TRAIN, np.int8)
     for (label, series), frames in rotations.items():
-        n = len(frames)
+        n, unknown = len(frames), [names[row] for frame, row in frames if frame < 0]
+        require(len(unknown) < 2, f"dataset.split: arcs cannot know the frames of {', '.join(unknown)}; use official")
         sizes = [round(n * fraction) for _, fraction in held_out]
         train = n - sum(sizes) - 2 * margin * len(held_out)
         if min(sizes) < 1 or train < 2:

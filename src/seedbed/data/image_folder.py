@@ -2,39 +2,42 @@
 
 import contextlib
 import hashlib
-import logging
-import os
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL, Listing
-from seedbed.data.walk import Entry, central_directory, is_hidden, walk_folder, walk_zip
+from seedbed.data.formats import EXTENSIONS, UNREAD, is_image, suffix
+from seedbed.data.layout import Reading, read
+from seedbed.data.reading_words import advice, is_excluded
+from seedbed.data.sources import TRAIN, UNSPLIT, Listing
+from seedbed.data.split_names import SPLIT_NAMES
+from seedbed.data.walk import Entry, Found, central_directory, images_in, walk
 from seedbed.errors import UserError, require
 
-log = logging.getLogger(__name__)
 SAMPLED, SAMPLED_BYTES = 64, 2**16
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-SPLIT_NAMES = dict.fromkeys(("train", "training", "trn"), TRAIN) | dict.fromkeys(("test", "testing", "tst"), TEST)
-SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation", "dev"), VAL)
-PartAndClass = tuple[int, str | None]
 
 
 class ImageFolder:
     """Images in a folder or a zip: `…/<split>/<class>/…/<image>`, or `…/<class>/…/<image>` without splits.
 
-    A split folder bears one of `SPLIT_NAMES`, in any case and at any depth; the folder below it is the class.
-    `…/<class>/<split>/<image>` is understood, too. The container is `root`, or the first of `paths` that `data_root`
-    has. `channels` None makes the images grey if all of them are.
+    A split folder bears a usual name (`seedbed.data.split_names`), at any depth; the folder below it is the class.
+    `…/<class>/<split>/<image>` is understood, too; `splits` names such folders, or is none: all folders are classes.
+    Folders that `exclude` names are left out: by name, or with a slash by path. The container is `root`, or the first
+    of `paths` that `data_root` has. `channels` None makes the images grey if all of them are.
     """
 
     def __init__(
-        self, name: str, data_root: str, paths: Sequence[str] = (), root: str | None = None, channels: int | None = None
-    ):
+        self, name: str, data_root: str, paths: Sequence[str] = (), root: str | None = None,
+        channels: int | None = None, splits: str | Mapping[str, str | Sequence[str]] = "auto",
+        exclude: Sequence[str] = (),
+    ):  # fmt: skip
         require(channels in (None, 1, 3), f"dataset.channels: expected 1, 3 or null, got {channels}")
-        self.name, self.channels = name, channels
+        is_word = splits in ("auto", "none") or isinstance(splits, Mapping)
+        require(is_word, f"dataset.splits: expected auto, none, or {{train: FOLDER, test: FOLDER}}, got {splits!r}")
+        self.name, self.channels, self.splits, self.exclude = name, channels, splits, tuple(exclude)
         candidates = [Path(data_root) / path for path in paths] if root is None else [Path(root)]
         existing = list(filter(Path.exists, candidates))
         require(existing or root is None, f"dataset.root: {root} is not there; give a folder or a zip of images")
@@ -47,18 +50,33 @@ class ImageFolder:
         self.container = existing[0]
         self._files: list[Entry] | None = None
 
+    @cached_property
+    def found(self) -> Found:
+        """All that the container holds, but for what programs leave behind, and for what is excluded."""
+        found = walk(self.container)
+        if self.exclude:
+            out: dict[str, bool] = {"": False}
+
+            def is_out(folder: str) -> bool:
+                if folder not in out:
+                    out[folder] = is_excluded(folder, self.exclude) or is_out(folder.rpartition("/")[0])
+                return out[folder]
+
+            found.files = [entry for entry in found.files if not is_out(entry[0].rpartition("/")[0])]
+            found.empty = [folder for folder in found.empty if not is_out(folder)]
+        return found
+
     def files(self) -> list[Entry]:
         """Every image, sorted by path."""
         if self._files is None:
-            is_folder = self.container.is_dir()
-            entries = walk_folder(self.container, split_above_class) if is_folder else walk_zip(self.container)
-            paths = ((PurePosixPath(entry[0]), entry) for entry in entries)
-            self._files = sorted(e for path, e in paths if path.suffix.lower() in EXTENSIONS and not is_hidden(path))
+            self._files = sorted(entry for entry in self.found.files if is_image(entry[0]))
         return self._files
 
     def fingerprint(self) -> str:
         """Of the channels; of names, sizes and times of a folder and some of its bytes, or of a zip's directory."""
         digest = hashlib.sha256(str(self.channels).encode())
+        if self.splits != "auto" or self.exclude:
+            digest.update(repr((self.splits, self.exclude)).encode())
         is_folder = self.container.is_dir()
         directory = None if is_folder else central_directory(self.container)
         files = self.files() if directory is None else []
@@ -76,14 +94,13 @@ class ImageFolder:
         """The images with splits and classes. Raises UserError for a tree that makes no data set."""
         names = [name for name, _ in self.files()]
         require(names, f"{self.container}: holds no images ({', '.join(sorted(EXTENSIONS))})")
-        located = [(name, *pair) for name, pair in zip(names, self._parts_and_classes(names), strict=True)]
-        strays = [name for name, _, cls in located if cls is None]
-        if strays:
-            left_out = f"{len(strays)} of {len(names)} images lie in no class folder of a split and are left out"
-            log.warning("%s: %s, such as %s", self.container, left_out, strays[0])
-        if self.container.is_dir():
-            self._refuse_empty_classes(names)
-        kept, parts, of_class = zip(*(image for image in located if image[2] is not None), strict=True)
+        try:
+            reading = read(names, self.splits)
+        except UserError as error:
+            raise UserError(f"{self.container}: {error}") from error
+        self._refuse_vanishing_classes(reading.holders, names)
+        located = [image for image in zip(names, reading.parts, reading.classes, strict=True) if image[2] is not None]
+        kept, parts, of_class = zip(*located, strict=True)
         classes = tuple(sorted(set(of_class)))
         for cls in classes:
             is_text = not any("\ud800" <= letter <= "\udfff" for letter in cls)  # what is not UTF-8 comes as these
@@ -95,60 +112,56 @@ class ImageFolder:
         )
         trained = {cls for part, cls in zip(parts, of_class, strict=True) if part in (TRAIN, UNSPLIT)}
         missing = ", ".join(sorted(set(classes) - trained))
-        require(not missing, f"{self.container}: no training images of {missing}")
+        ways = "(1) if these are splits, give them some; (2) if all folders are classes: dataset.splits=none"
+        require(not missing, f"{self.container}: no training images of {missing}; {ways}")
         label_of = {cls: label for label, cls in enumerate(classes)}
         labels = np.array([label_of[cls] for cls in of_class], np.int64)
-        return Listing(classes, labels, np.array(parts, np.int8), kept, None, self.container, self.channels)
+        return Listing(
+            classes, labels, np.array(parts, np.int8), kept, None, self.container, self.channels,
+            splits=reading.splits, left_out=[*self._left_out(names, reading)],
+        )  # fmt: skip
 
-    def _parts_and_classes(self, names: Sequence[str]) -> list[PartAndClass]:
-        """The split and the class of each image; class None: it lies in no class folder of a split."""
-        pairs = [split_above_class(name) for name in names]
-        # A class may bear a split's name: CIFAR-100 has one called train.
-        if any(part == TRAIN and cls is not None for part, cls in pairs):
-            return pairs
-        pairs = [split_below_class(name) for name in names]
-        parts, classes = (set(values) for values in zip(*pairs, strict=True))
-        if UNSPLIT not in parts and TRAIN in parts and None not in classes and len(classes) > 1:
-            return pairs
-        folders = [PurePosixPath(name).parts[:-1] for name in names]
-        # The class is the first folder below those that all images share; a single class shares all of its path.
-        shared = len(os.path.commonprefix(folders))  # noqa: RUF071 (of tuples: whole folders, not characters)
-        shared -= len(set(folders)) == 1 and shared > 0
-        stray = next((name for name, parts in zip(names, folders, strict=True) if len(parts) <= shared), None)
-        require(stray is None, f"{self.container}: {stray} lies in no class folder; move it into one")
-        classes = {parts[shared] for parts in folders}
-        named = {SPLIT_NAMES.get(cls.lower()) for cls in classes}
-        # Folders of images named train and test, say: their labels lie elsewhere, in a table.
-        require(
-            None in named and len(named) <= 2,
-            f"{self.container}: expected one folder a class, with or without train/ val/ test/ above; found no "
-            f"class folders below {', '.join(sorted(cls for cls in classes if cls.lower() in SPLIT_NAMES))}",
-        )
-        unused = ", ".join(sorted({folder for parts in folders for folder in parts if folder.lower() in SPLIT_NAMES}))
-        if unused:
-            log.warning("%s: the folders %s are taken for no splits; all images are split anew", self.container, unused)
-        return [(UNSPLIT, parts[shared]) for parts in folders]
+    def _refuse_vanishing_classes(self, holders: Collection[str], names: Sequence[str]) -> None:
+        """A class folder without an image that is read is a mistake to report, not a class to drop in silence."""
+        filled = {folder for name in names for folder in folders_above(name)}
+        others: dict[str, Counter] = defaultdict(Counter)
+        for path in [*(path for path, _ in self.found.files), *(f"{folder}/" for folder in self.found.empty)]:
+            for folder in folders_above(path):
+                if folder not in filled and folder.rpartition("/")[0] in holders:
+                    others[folder][suffix(path) if path[-1] != "/" else ""] += path[-1] != "/"
+        kept = {folder for path in self.found.skipped for folder in folders_above(path)}
+        for folder, endings in sorted(others.items()):
+            unread = {ending: n for ending, n in endings.items() if ending in UNREAD}
+            what = "".join(f" ({n} {ending} files, which are not read)" for ending, n in unread.items())
+            mistake = unread or (not endings.total() and folder not in kept)
+            require(
+                not mistake,
+                f"{self.container / folder}: a class folder without images{what}; fill it or remove it, or leave it "
+                f"out: {advice([f'/{folder}'])}",
+            )
 
-    def _refuse_empty_classes(self, names: Iterable[str]) -> None:
-        """A class folder without one readable name is a mistake to report, not a class to drop in silence."""
-        filled = {parent for name in names for parent in PurePosixPath(name).parents}
-        for parent in sorted({PurePosixPath(name).parent.parent for name in names}):
-            for folder in sorted((self.container / parent).iterdir()):
-                inside = PurePosixPath(folder.relative_to(self.container).as_posix())
-                if folder.is_dir() and not is_hidden(inside) and inside not in filled:
-                    raise UserError(f"{folder}: a class folder without images; fill it or remove it")
-
-
-def split_above_class(name: str) -> PartAndClass:
-    """The split that the first folder of a usual name says, and the class folder below it."""
-    for folder, below in pairwise((*PurePosixPath(name).parts[:-1], None)):
-        if folder.lower() in SPLIT_NAMES:
-            return SPLIT_NAMES[folder.lower()], below
-    return UNSPLIT, None
+    def _left_out(self, names: Sequence[str], reading: Reading) -> Iterator[str]:
+        """What is not read, and why, a text each."""
+        located = zip(names, reading.classes, strict=True)
+        outside = Counter(name.rpartition("/")[0] for name, cls in located if cls is None)
+        for folder, n in sorted(outside.items()):
+            yield f"{n:,} in {folder or 'the top folder'}, in no class folder of a split"
+        unread = Counter(suffix(path) for path, _ in self.found.files)
+        for ending in sorted(unread.keys() & UNREAD):
+            yield f"{unread[ending]:,} {ending} files, whose format is not read"
+        counts = {folder: images_in(self.container, folder, is_image) for folder in self.found.skipped}
+        if hidden := [folder for folder, n in counts.items() if n]:
+            more = f" and {len(hidden) - 3:,} more folders" if len(hidden) > 3 else ""
+            yield f"{sum(counts.values()):,} in {', '.join(hidden[:3])}{more}, of programs or runs"
+        unused = sorted({f for name in names for f in name.split("/")[:-1] if f.lower() in SPLIT_NAMES})
+        if unused and not reading.splits:
+            yield f"nothing, though the folders {', '.join(unused)} are taken for no splits"
+        if self.exclude:
+            yield f"dataset.exclude={','.join(self.exclude)}"
 
 
-def split_below_class(name: str) -> PartAndClass:
-    """The same where the split is the image's own folder and the class the one above: `…/<class>/<split>/<image>`."""
-    *_, above, folder = ("", "", *PurePosixPath(name).parts[:-1])
-    part = SPLIT_NAMES.get(folder.lower(), UNSPLIT)
-    return part, above if part != UNSPLIT and above else None
+def folders_above(path: str) -> Iterator[str]:
+    """Every folder that a file lies in, the innermost first."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

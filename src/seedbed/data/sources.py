@@ -3,8 +3,8 @@
 The store decodes, resizes and keeps the images (`seedbed.data.cache`); `seedbed.data.dataset` draws further splits.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,8 @@ class Listing:
     images: np.ndarray | None = None  # uint8 `[N, C, H, W]`
     container: Path | None = None  # a folder or a zip
     channels: int | None = None  # 1 or 3 for files; None: the files themselves decide
+    splits: Mapping[str, int] = field(default_factory=dict)  # folder of a split -> its part, to be said at the start
+    left_out: Sequence[str] = ()  # what lies there and is not read, and why
 
 
 class Source(Protocol):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.image_folder import EXTENSIONS, ImageFolder
+from seedbed.data.formats import EXTENSIONS
+from seedbed.data.image_folder import ImageFolder
 from seedbed.data.sources import UNSPLIT, Listing
 from seedbed.errors import require
 

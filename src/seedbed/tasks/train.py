@@ -1,5 +1,6 @@
 """task=train: train a model, or go on with a run that was stopped."""
 
+import logging
 from pathlib import Path
 
 from seedbed import preflight
@@ -13,6 +14,8 @@ from seedbed.runs.run_folder import RunFolder
 from seedbed.sweep import is_sweep
 from seedbed.training.interrupt import StopRequest
 from seedbed.types import RunResult
+
+log = logging.getLogger(__name__)
 
 
 def run(request: Request) -> RunResult:
@@ -47,6 +50,8 @@ def train(experiment: Experiment, request: Request, resumed: RunFolder | None = 
     Raises:
         UserError: before anything is written, or when the loss becomes non-finite or the disk full.
     """
+    for line in experiment.images.reading:
+        log.info("%s", line)
     warn_of_missing_classes(experiment.images, request.title)
     state = experiment.state
     if resumed:
