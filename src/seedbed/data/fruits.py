@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from seedbed.annotations import Whole
 from seedbed.data.image_folder import ImageFolder
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
 from seedbed.errors import require
@@ -30,7 +31,7 @@ class Fruits(ImageFolder):
     settings by. `margin` frames are dropped at every border between two arcs.
     """
 
-    def __init__(self, data_root: str, root: str | None = None, split: SplitRule = "official", margin: int = 3):
+    def __init__(self, data_root: str, root: str | None = None, split: SplitRule = "official", margin: Whole = 3):
         require(margin >= 0, f"dataset.margin: expected a number >= 0, got {margin}")
         super().__init__("fruits", data_root, PATHS, root, channels=3)
         self.split, self.margin = split, margin
