@@ -49,6 +49,8 @@ def check(config: Mapping[str, Any]) -> Settings:
         if key not in (*GROUPS, *root_keys, *TASK_KEYS):
             raise UserError(f"{key}: no such key{nearest(key, [*GROUPS, *root_keys])}")
     settings = {"root": _scalars(RootSettings, {key: config[key] for key in root_keys if key in config}, "")}
+    if config["features"] and settings["root"].seed >= 2**32:
+        raise UserError(f"seed: scikit-learn, which makes features, takes less than {2**32}, got {config['seed']}")
     for group, schema in SCHEMAS.items():
         node, scalars = config[group], config[group]
         if group in SUPPLIED:  # scalars of our own beside the arguments of a `_target_`

@@ -47,7 +47,7 @@ def explain(
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: not readable as yaml: {error.problem}"
     if not isinstance(error, HydraException | OmegaConfBaseException | OSError):
-        return None
+        return _below_null(arguments) if "Unexpected type for root: NoneType" in str(error) else None
     if isinstance(error, OverrideParseException):
         return _grammar(error.override)
     if isinstance(error, MissingConfigException):
@@ -79,6 +79,11 @@ def _grammar(override: str) -> str:
         f"{override!r}: Hydra's grammar cannot take this value; put it in two pairs of quotes, the outer for the "
         f"shell: {shlex.quote(f'{key}={quoted(value)}')}"
     )
+
+
+def _below_null(arguments: Sequence[str]) -> str:
+    added = " ".join(word for word in arguments if word.startswith("+") and "." in word)
+    return f"{added}: names a key below one that holds no group of keys; see --cfg job"
 
 
 def _several_values(word: str, arguments: Sequence[str], attempt: Callable[[list[str]], object]) -> str:

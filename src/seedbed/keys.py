@@ -70,7 +70,7 @@ NOT_HEEDED = {
     "hydra.launcher": "jobs run one after another; leave it out",
     "hydra": "is for Hydra's own files and logs, of which there are none; the run folder holds all; leave it out",
 }
-HEEDED, HEEDED_BY_SWEEPS = ("hydra.searchpath",), ("hydra.searchpath", "hydra.sweep.dir", "hydra.sweeper.params")
+HEEDED, HEEDED_BY_SWEEPS = ("hydra.searchpath",), ("hydra.searchpath", "hydra.sweep.dir")
 TASK_KEYS = tuple(name for name, key in KEYS.items() if key.kind == "task")
 ROOTS = ("data_root", "output_root", "cache_root")
 
