@@ -126,7 +126,7 @@ def test_a_misspelt_keyword_of_a_class_that_is_not_ours(seedbed, tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["my photos (1)", "2024", "007", "1e3", "true", "a,b", "[a]", "{a}", "a=b", "#1", "50%", "it's", 'a"b', "été", "~x",
-     "$x", "a\\", "null "],
+     "$x", "a\\"],
 )  # fmt: skip
 def test_a_path_is_taken_as_it_is_typed(seedbed, tmp_path, picture_tree, name):
     root = picture_tree({f"train/{c}/{i}.png": 9 * i for c in "ab" for i in range(12)}, root=name)

@@ -97,8 +97,9 @@ def test_empty_variables_are_unset_ones(seedbed, tmp_path):
 
 
 def test_a_key_below_one_that_is_null(seedbed):
-    for typed in ("+train.grad_clip.x=1", "+resume.x=1"):
-        one_message(seedbed(*SHORT, *typed.split()), ".x")
+    one_message(seedbed(*SHORT, "+train.grad_clip.x=1"), "train.grad_clip: expected a number or null, got {'x': 1}")
+    one_message(seedbed("task=report", "+resume.x=1"), "resume")
+    one_message(seedbed("-m", *SHORT, "+resume.x=1"), "resume")
 
 
 ADVISED = [
