@@ -11,10 +11,11 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from seedbed.annotations import describe
+from seedbed.annotations import describe, ranges
 from seedbed.compose import CONF
 from seedbed.config import SCHEMAS, locate, parameters_of
 from seedbed.errors import options_of
@@ -119,8 +120,7 @@ def _type(key: str, value: str, targets: Mapping[str, str]) -> str:
     schema = SCHEMAS.get(group) if name else RootSettings
     spec = next((spec for spec in fields(schema) if spec.name == (name or key)), None) if schema else None
     if spec is not None:
-        kind = describe(typing.get_type_hints(schema)[spec.name])
-        return ", ".join(filter(None, (kind, spec.metadata.get("range"))))
+        return _words(typing.get_type_hints(schema, include_extras=True)[spec.name])
     if key in KEYS and KEYS[key].path:
         return "a path"
     holder, _, leaf = key.rpartition(".")
@@ -128,9 +128,14 @@ def _type(key: str, value: str, targets: Mapping[str, str]) -> str:
     if target.startswith("seedbed."):  # signatures of other packages change with their versions
         parameters, _ = parameters_of(locate(target, key))
         if leaf in parameters:
-            return describe(parameters[leaf][0])
+            return _words(parameters[leaf][0])
     default = None if "$" in value or value in ("???", "{…}") else yaml.safe_load(value)
     return "" if default is None else "a list" if isinstance(default, list) else describe(type(default))
+
+
+def _words(annotation: Any) -> str:
+    """A type in words, with its range."""
+    return ", ".join([describe(annotation), *(allowed.words() for allowed in [*ranges(annotation)][:1])])
 
 
 def _default(value: str) -> str:

@@ -39,7 +39,7 @@ def test_sweep_of_four_with_a_leaderboard_and_a_failure_recorded(seedbed):
         (["augment=none,flipp"], "augment=flipp: no such option; did you mean 'flip'"),
         (["optimizer.lr=interval(1,2)"], "a sweep runs listed values: optimizer.lr=A,B,C or range(…)"),
         (["augment=glob(nothing*)"], "augment=glob(nothing*): no job comes of these overrides"),
-        (["seed=0,1", "hydra.launcher._target_=mine.Launcher"], "hydra/launcher: leave it out"),
+        (["seed=0,1", "hydra.launcher._target_=mine.Launcher"], "hydra.launcher._target_: jobs run one after another"),
         (["seed=0,1", "task=evaluate", "checkpoint=nowhere"], "job 0 (seed=0): checkpoint: nowhere is not there"),
         (["seed=0,1", "output_root=/dev/null"], "output_root: cannot make /dev/null/"),
         (["optimizer.lr=1,2", "--cfg", "job"], "-m --cfg: these do not go together"),

@@ -1,15 +1,67 @@
 """Whether a value from a yaml fits a type annotation, and the annotation in the words of a message."""
 
 import inspect
+import math
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Union
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union
 
 UNIONS = (Union, types.UnionType)
 LISTS = (list, tuple, set, frozenset, Sequence, Iterable, Collection)
 # What a yaml's value is -> in words. A number may be whole; neither may be true or false.
 SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", types.NoneType: "null"}
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`; `open` leaves the first, the second or both of them out: "(", ")", "()"."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: str = ""
+
+    def __contains__(self, number: float) -> bool:
+        inside = self.low <= number <= self.high and math.isfinite(number)
+        return inside and not ((number == self.low and "(" in self.open) or (number == self.high and ")" in self.open))
+
+    def words(self, value: float = 0) -> str:
+        """The range in the words of a message; a bound of millions, as most counts have, where a value is beyond it."""
+        low, high = ">" if "(" in self.open else ">=", "<" if ")" in self.open else "<="
+        shown = [f"{low} {self.low}"] if abs(self.low) < 1e6 or (math.isfinite(self.low) and value < self.low) else []
+        if abs(self.high) < 1e6 or (math.isfinite(self.high) and value > self.high):
+            shown.append(f"{high} {self.high}")
+        return " and ".join(shown) or "that is finite"
+
+
+FINITE, INTEGERS = Range(), Range(-(2**63), 2**63 - 1)  # of numbers whose annotation says no more
+Count = Annotated[int, Range(1, 2**31 - 1)]
+Whole = Annotated[int, Range(0, 2**31 - 1)]
+Few = Annotated[int, Range(1, 256)]
+Width = Annotated[int, Range(1, 2**20)]
+Pixels = Annotated[int, Range(1, 4096)]
+Share = Annotated[float, Range(0, 1)]
+Probability = Annotated[float, Range(0, 1, ")")]
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # as scikit-learn takes them
+
+
+def ranges(annotation: Any) -> Iterator[Range]:
+    """Every range in an annotation."""
+    if isinstance(annotation, Range):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from ranges(part)
+
+
+def range_missed(value: Any, annotation: Any) -> Range | None:
+    """The range that a number, or one of a list, lies outside of; None where all is well."""
+    if isinstance(value, list | tuple):
+        return next((missed for item in value if (missed := range_missed(item, annotation))), None)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    allowed = next(ranges(annotation), INTEGERS if isinstance(value, int) else FINITE)
+    return None if value in allowed else allowed
 
 
 def accepts(value: Any, annotation: Any) -> bool:
@@ -20,7 +72,7 @@ def accepts(value: Any, annotation: Any) -> bool:
         return True
     if origin in UNIONS:
         return any(accepts(value, arg) for arg in args)
-    if origin is typing.Annotated:
+    if origin is Annotated:
         return accepts(value, args[0])
     if origin is Literal:
         return any(value == arg and type(value) is type(arg) for arg in args)
@@ -67,6 +119,8 @@ def describe(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation in SCALARS:
         return SCALARS[annotation]
+    if origin is Annotated:
+        return describe(args[0])
     if origin in UNIONS:
         return " or ".join(map(describe, args))
     if origin is Literal:

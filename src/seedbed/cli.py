@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedbed import __version__
-from seedbed.compose import CONF, choices_of, plain, register_resolvers
+from seedbed.compose import CONF, as_text, choices_of, compose, plain, register_resolvers, search_in
 from seedbed.cpu import wait_politely
 from seedbed.errors import UserError, explain, require
+from seedbed.keys import Override, of_task, refuse_hydras
 from seedbed.types import RunResult
 
 if TYPE_CHECKING:
     from seedbed.request import Request
 
 TAKE_A_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
+MANY = {"-m", "--multirun"}
+SHOW = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--resolve", "--package", "-p")
 SHOWN_BY_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -58,7 +61,7 @@ def _main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with _quiet_usage():
-            return _run_hydra(arguments)
+            return _run(arguments)
     except KeyboardInterrupt:
         return 130
     except SystemExit as error:
@@ -66,8 +69,10 @@ def _main() -> int:
             return 0
         flags = " ".join(word for word in arguments if word.startswith("-"))
         _complain(f"{flags}: no such flag, or one that lacks its value; see --help")
+    except UserError as error:
+        _complain(error)
     except Exception as error:
-        message = explain(error, arguments, folders)
+        message = explain(error, arguments, folders, _attempt)
         if message is None or before not in (None, "", "0"):
             raise
         _complain(message)
@@ -115,31 +120,44 @@ def _quiet_usage() -> Iterator[None]:
         ArgumentParser.error = error
 
 
-def _run_hydra(arguments: Sequence[str]) -> int:
-    named, others = folder_flags(arguments)
-    flags = {word for word in others if word.startswith("-")}
-    sweeps = bool(flags) and flags <= {"-m", "--multirun"}
-    results = _sweep([word for word in others if not word.startswith("-")], named[1:]) if sweeps else _single()
+def _run(arguments: Sequence[str]) -> int:
+    (_, *named), others = folder_flags(arguments)
+    flags, typed = [word for word in others if word.startswith("-")], [w for w in others if not w.startswith("-")]
+    sweeps, more = bool(set(flags) & MANY), [flag for flag in flags if flag not in MANY]
+    if sweeps and more and not any(flag.startswith(SHOW) for flag in more):
+        raise UserError(f"{' '.join(flags)}: -m goes with no other flag than --config-dir; leave {' '.join(more)} out")
+    for folder in named:
+        require(folder.is_dir(), f"--config-dir: {folder} is no folder; make it, or leave the flag out")
+    refuse_hydras([override.key for override in map(Override, typed)], sweeps)
+    if more:
+        results = _by_hydra()
+    else:
+        search_in(named)
+        results = _sweep(typed) if sweeps else [_single(typed)]
     signals = [result.signal for result in results if result.signal]
     return 128 + signals[0] if signals else int(any(result.status == "failed" for result in results))
 
 
-def _sweep(overrides: list[str], folders: Sequence[Path]) -> list[RunResult]:
+def _sweep(overrides: list[str]) -> list[RunResult]:
     from seedbed.sweep import Sweep
 
     try:
-        for folder in folders:
-            require(folder.is_dir(), f"--config-dir: {folder} is no folder")
-        return Sweep(overrides, dispatch, folders).run()
+        return Sweep(overrides, dispatch).run()
     except UserError as error:
         return [_refused(error)]
 
 
-def _single() -> list[RunResult]:
-    """One run, or what Hydra's own flags show."""
+def _single(overrides: list[str]) -> RunResult:
+    from seedbed.request import Request
+
+    config, hydra = compose(overrides)
+    return dispatch(Request(config, choices_of(hydra), of_task(overrides)))
+
+
+def _by_hydra() -> list[RunResult]:
+    """What Hydra's own flags ask for: it shows something, or runs a configuration of another name."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from seedbed.request import Request
@@ -149,18 +167,23 @@ def _single() -> list[RunResult]:
     def run(composed: DictConfig) -> None:
         settings = HydraConfig.get()
         try:
-            if settings.mode == RunMode.MULTIRUN:
-                if results:  # said for the first job
-                    return
-                raise UserError("hydra.mode: a sweep begins with -m, and with no flag beside it but --config-dir")
             config = plain(composed)  # first: its complaint of an interpolation is ours
             results.append(dispatch(Request(config, choices_of(settings), list(settings.overrides.task))))
         except UserError as error:  # past Hydra, which would add a line of its own
             results.append(_refused(error))
 
     register_resolvers()
+    sys.argv[1:] = map(as_text, sys.argv[1:])
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
     return results
+
+
+def _attempt(overrides: list[str]) -> None:
+    from seedbed.config import check
+
+    config, _ = compose(overrides)
+    if config["task"] == "train":
+        check(config)
 
 
 def dispatch(request: Request) -> RunResult:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from seedbed.annotations import accepts, describe, holds_objects, is_object
+from seedbed.annotations import Range, accepts, describe, holds_objects, is_object, range_missed
 from seedbed.errors import UserError, nearest
 from seedbed.keys import GROUPS, OPTIONAL_GROUPS, TASK_KEYS
 from seedbed.settings import DatasetSettings, DeviceSettings, ModelSettings, RootSettings, Settings, TrainSettings
@@ -23,6 +23,15 @@ SUPPLIED = {
     "scheduler": ("optimizer", "total_steps"),
 }
 SCHEMAS = {"dataset": DatasetSettings, "model": ModelSettings, "device": DeviceSettings, "train": TrainSettings}
+# Of what torch's own classes take: torch complains late, without the key, or not at all.
+TORCH_RANGES = {
+    **dict.fromkeys(("lr", "max_lr", "base_lr", "min_lr", "eps", "weight_decay", "threshold", "gamma"), Range(0)),
+    **dict.fromkeys(("div_factor", "final_div_factor"), Range(0, open="(")),
+    **dict.fromkeys(("momentum", "dampening", "pct_start"), Range(0, 1)),
+    **dict.fromkeys(("betas", "base_momentum", "max_momentum", "factor"), Range(0, 1, ")")),
+    **dict.fromkeys(("patience", "cooldown"), Range(0, 2**31 - 1)),
+    **dict.fromkeys(("step_size", "T_max", "T_0"), Range(1, 2**31 - 1)),
+}
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 
 
@@ -40,6 +49,8 @@ def check(config: Mapping[str, Any]) -> Settings:
         if key not in (*GROUPS, *root_keys, *TASK_KEYS):
             raise UserError(f"{key}: no such key{nearest(key, [*GROUPS, *root_keys])}")
     settings = {"root": _scalars(RootSettings, {key: config[key] for key in root_keys if key in config}, "")}
+    if config["features"] and settings["root"].seed >= 2**32:
+        raise UserError(f"seed: scikit-learn, which makes features, takes less than {2**32}, got {config['seed']}")
     for group, schema in SCHEMAS.items():
         node, scalars = config[group], config[group]
         if group in SUPPLIED:  # scalars of our own beside the arguments of a `_target_`
@@ -74,7 +85,7 @@ def _scalars(schema: type, values: Any, prefix: str) -> Any:
     """Build a settings dataclass from a yaml node, checking names, types and ranges."""
     if not isinstance(values, Mapping):
         raise UserError(f"{prefix[:-1]}: expected a group of keys, got {values!r}")
-    hints = typing.get_type_hints(schema)
+    hints = typing.get_type_hints(schema, include_extras=True)
     for key in values:
         if key not in hints:
             raise UserError(renamed(prefix + key) or f"{prefix}{key}: no such key{nearest(key, hints)}")
@@ -85,11 +96,7 @@ def _scalars(schema: type, values: Any, prefix: str) -> Any:
                 raise UserError(f"{key}: missing")
             continue
         value = values[spec.name]
-        if not accepts(value, hints[spec.name]):
-            raise UserError(f"{key}: expected {describe(hints[spec.name])}, got {value!r}")
-        valid = spec.metadata.get("valid")
-        if valid and value is not None and not valid(value):
-            raise UserError(f"{key}: expected a number {spec.metadata['range']}, got {value!r}")
+        _check_value(value, key, hints[spec.name])
     return schema(**values)
 
 
@@ -142,9 +149,17 @@ def _check_arguments(node: Mapping[str, Any], path: str, supplied: Sequence[str]
         raise UserError(f"{path}.{missing[0]}: missing; {node['_target_']} needs it")
 
 
-def _check_argument(value: Any, path: str, annotation: Any) -> None:
+def _check_value(value: Any, path: str, annotation: Any) -> None:
     if not accepts(value, annotation):
         raise UserError(f"{path}: expected {describe(annotation)}, got {value!r}")
+    if missed := range_missed(value, annotation):
+        beyond = value if isinstance(value, int | float) else 0
+        raise UserError(f"{path}: expected a number {missed.words(beyond)}, got {value!r}")
+
+
+def _check_argument(value: Any, path: str, annotation: Any) -> None:
+    of_torch = TORCH_RANGES.get(path.rpartition(".")[2]) if path.startswith(("optimizer.", "scheduler.")) else None
+    _check_value(value, path, typing.Annotated[annotation, of_torch] if of_torch else annotation)
     if isinstance(value, Mapping) and "_target_" not in value and holds_objects(annotation):
         for name, item in value.items():
             _check_node(item, f"{path}.{name}", needs_target=True)
@@ -179,7 +194,7 @@ def parameters_of(target: Callable) -> tuple[dict[str, tuple[Any, bool]], bool]:
     signature = inspect.signature(target)
     holder = target.__init__ if inspect.isclass(target) else target
     try:
-        hints = typing.get_type_hints(holder)
+        hints = typing.get_type_hints(holder, include_extras=True)
     except (NameError, TypeError, AttributeError):
         hints = {}
     named = {

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def explain(error: BaseException, arguments: Sequence[str], folders: Sequence[Path]) -> str | None:
+def explain(
+    error: BaseException, arguments: Sequence[str], folders: Sequence[Path], attempt: Callable[[list[str]], object]
+) -> str | None:
     """One message for a mistake in the command line; None if the exception is not the user's.
 
     Args:
         arguments: of the command.
         folders: of configuration, ours and the user's, for the options that exist.
+        attempt: composes and checks overrides, and raises where they are wrong: for advice that works.
     """
     from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
@@ -43,7 +47,7 @@ def explain(error: BaseException, arguments: Sequence[str], folders: Sequence[Pa
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}: not readable as yaml: {error.problem}"
     if not isinstance(error, HydraException | OmegaConfBaseException | OSError):
-        return None
+        return _below_null(arguments) if "Unexpected type for root: NoneType" in str(error) else None
     if isinstance(error, OverrideParseException):
         return _grammar(error.override)
     if isinstance(error, MissingConfigException):
@@ -53,7 +57,7 @@ def explain(error: BaseException, arguments: Sequence[str], folders: Sequence[Pa
     text = str(error).strip()
     match = re.search(r"Ambiguous value for argument '(.+?)'|Sweep parameters '(.+?)' requires", text)
     if match:
-        return _several_values(match[1] or match[2])
+        return _several_values(match[1] or match[2], arguments, attempt)
     match = re.match(r"Error merging override (\S+?)=", text)
     if match:
         return f"{match[1]}: expected a group of keys; name one below it, {match[1]}.KEY=VALUE"
@@ -66,18 +70,30 @@ def explain(error: BaseException, arguments: Sequence[str], folders: Sequence[Pa
 
 
 def _grammar(override: str) -> str:
+    from seedbed.keys import quoted
+
     key, sign, value = override.partition("=")
     if not sign:
         return f"{override!r}: expected KEY=VALUE or GROUP=OPTION; see --help"
     return (
         f"{override!r}: Hydra's grammar cannot take this value; put it in two pairs of quotes, the outer for the "
-        f"shell: '{key}=\"{value}\"'"
+        f"shell: {shlex.quote(f'{key}={quoted(value)}')}"
     )
 
 
-def _several_values(word: str) -> str:
+def _below_null(arguments: Sequence[str]) -> str:
+    added = " ".join(word for word in arguments if word.startswith("+") and "." in word)
+    return f"{added}: names a key below one that holds no group of keys; see --cfg job"
+
+
+def _several_values(word: str, arguments: Sequence[str], attempt: Callable[[list[str]], object]) -> str:
     key, _, value = word.partition("=")
-    return f"{word}: several values; to run each of them add -m; a list is {key}=[{value}]"
+    as_list = f"{key}=[{value}]"
+    try:
+        attempt([*(other for other in arguments if other != word and other[:1] != "-"), as_list])
+    except Exception:  # advice that would not work
+        return f"{word}: several values; to run each of them add -m"
+    return f"{word}: several values; to run each of them add -m; a list is {as_list}"
 
 
 def _missing(error: Any, arguments: Sequence[str], folders: Sequence[Path]) -> str:
@@ -96,8 +112,10 @@ def _missing(error: Any, arguments: Sequence[str], folders: Sequence[Path]) -> s
     )
     group, option = "/".join(parts[:known]), "/".join(parts[known:])
     if not group:
-        return f"{error.missing_cfg_file}: no such group{nearest(group, groups)} (groups: {', '.join(groups)})"
+        return f"{error.missing_cfg_file}: no such group{nearest(parts[0], groups)} (groups: {', '.join(groups)})"
     options = options_of(folders, group)
+    if option in options:
+        return f"{group}={option}: its yaml is there and cannot be read; is it a file with the right to be read?"
     return f"{group}={option}: no such option{nearest(option, options)} ({group} has: {', '.join(options)})"
 
 

@@ -182,9 +182,7 @@ class Experiment:
         settings, tuning, shape = self.settings, self.settings.model, self.input_shape
         randomness.seed_torch(settings.root.seed, 0, randomness.WEIGHTS)
         model = self.build_model(shape, len(self.classes))
-        batch_norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-        if settings.train.batch_size == 1 and any(batch_norms):
-            raise UserError("train.batch_size: BatchNorm needs at least 2 images a batch, got 1")
+        self.require_batches(model)
         self.device = device.choose(
             model, settings.device.name, settings.device.precision, settings.device.channels_last,
             settings.device.threads,
@@ -196,6 +194,12 @@ class Experiment:
             normalization=self.preprocess and (list(self.preprocess.mean), list(self.preprocess.std)),
         )  # fmt: skip
         return model
+
+    def require_batches(self, model: nn.Module) -> None:
+        """Raise UserError where BatchNorm would get batches of one image."""
+        batch_norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        if self.settings.train.batch_size == 1 and any(batch_norms):
+            raise UserError("train.batch_size: BatchNorm needs at least 2 images a batch, got 1")
 
     @cached_property
     def device(self) -> device.Device:

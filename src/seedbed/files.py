@@ -5,12 +5,14 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from seedbed.errors import UserError, require
 
 
 def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
@@ -28,6 +30,59 @@ def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def try_folder(folder: Path) -> None:
+    """Raise OSError where no file can be made in a folder, or in the one that it would have to be made in."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    # Permissions do not tell: root may write nearly everywhere, and nobody into what is mounted to be read.
+    with TemporaryFile(dir=existing):
+        pass
+
+
+def require_file(key: str, path: Path, endings: Sequence[str]) -> None:
+    """Raise UserError where a file that a key names, with one of these endings, cannot be written."""
+    way = f"give another file, {key}=PATH"
+    wanted = " or ".join(endings)
+    require(path.suffix.lower() in endings, f"{key}={path}: expected a file's name that ends in {wanted}; {way}")
+    require(not path.is_dir(), f"{key}={path}: is a folder; {way}")
+    require(path.parent.is_dir(), f"{key}: {path.parent} is no folder; make it, or {way}")
+    try:
+        try_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{key}={path}: nothing can be written there ({error.strerror}); {way}") from error
+
+
+@contextlib.contextmanager
+def output_errors(what: str) -> Iterator[None]:
+    """Failures to make something below output_root as one message that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"output_root: cannot make {what}: {error.strerror or error}; set output_root (or SEEDBED_OUTPUTS) to a "
+            "folder that can be written"
+        ) from error
+
+
+def require_output(parent: Path) -> None:
+    """Raise UserError where no folder can be made in `parent`."""
+    with output_errors(f"a run folder in {parent}"):
+        try_folder(parent)
+
+
+def write_or_keep(key: str, path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file that a key names; where that fails, write it elsewhere, and say where by UserError."""
+    try:
+        return write(path)
+    except OSError as error:
+        message = f"{key}={path}: {error.strerror or error}"
+    for folder in (Path.cwd(), Path(gettempdir())):
+        kept = folder / f"{path.stem}-{os.getpid()}{path.suffix}"
+        with contextlib.suppress(OSError):
+            write(kept)
+            raise UserError(f"{message}; it is kept in {kept}")
+    raise UserError(f"{message}; give another place, {key}=PATH")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:

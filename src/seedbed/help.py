@@ -29,7 +29,7 @@ More
   python -m run GROUP=OPTION … --cfg job     print the whole configuration, run nothing
   python -m run --info defaults              where each part of it comes from
   python -m run --hydra-help                 Hydra's own flags
-  A value with spaces or brackets needs two pairs of quotes: 'dataset.root="my photos (1)"'
+  Quote for the shell what it would read itself: 'dataset.root=my photos (1)'
 """
 
 

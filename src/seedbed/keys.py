@@ -1,5 +1,6 @@
 """The one declaration of what may be typed: which task reads a key, which keys are paths, which may change a run."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -55,6 +56,21 @@ KEYS = {
         ("model.rescale_batchnorm", "model.freeze", "model.freeze_batchnorm", "model.lr_decay"), Key(TRAIN)
     ),
 }
+# Their values are texts, whatever they look like.
+TEXTS = (*(name for name, key in KEYS.items() if key.path), "name", "dataset.name", "model.pretrained")
+# Hydra's own keys that would not be heeded, and what to type instead.
+NOT_HEEDED = {
+    "hydra.run": "output_root=PATH says where run folders are made, and name=TEXT is added to their names",
+    "hydra.sweep": "is for sweeps; output_root=PATH says where folders are made, and name=TEXT is added to their names",
+    "hydra.output_subdir": "config.yaml and overrides.json in the run folder say what was composed; leave it out",
+    "hydra.job.name": "name=TEXT is added to the run folder's name",
+    "hydra.job": "jobs run in the working folder, with the environment of the shell; leave it out",
+    "hydra.mode": "a sweep begins with -m; leave it out",
+    "hydra.sweeper": "jobs run one after another, of values as KEY=A,B behind -m; leave it out",
+    "hydra.launcher": "jobs run one after another; leave it out",
+    "hydra": "is for Hydra's own files and logs, of which there are none; the run folder holds all; leave it out",
+}
+HEEDED, HEEDED_BY_SWEEPS = ("hydra.searchpath",), ("hydra.searchpath", "hydra.sweep.dir")
 TASK_KEYS = tuple(name for name, key in KEYS.items() if key.kind == "task")
 ROOTS = ("data_root", "output_root", "cache_root")
 
@@ -85,6 +101,25 @@ def refuse_unread(task: str, overrides: Iterable[str], advice: str) -> None:
     for override in map(Override, overrides):
         if task not in declared(override.key).tasks:
             raise UserError(f"{override.text}: says nothing to task={task}; {advice}")
+
+
+def refuse_hydras(keys: Iterable[str], sweeps: bool = False) -> None:
+    """Raise UserError for a key of Hydra's own that would not be heeded, with what is."""
+    for key in keys:
+        parts = key.split("@")[0].replace("/", ".").split(".")
+        names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        if parts[0] == "hydra" and not set(names) & set(HEEDED_BY_SWEEPS if sweeps else HEEDED):
+            raise UserError(f"{key}: {next(NOT_HEEDED[name] for name in names if name in NOT_HEEDED)}")
+
+
+def of_task(overrides: Iterable[str]) -> list[str]:
+    """The overrides but for those of Hydra's own keys."""
+    return [text for text in overrides if not Override(text).key.startswith(("hydra.", "hydra/"))]
+
+
+def quoted(text: str) -> str:
+    """A text as Hydra's grammar takes it whole, in double quotes; it reads backslashes before a quote as escapes."""
+    return '"' + re.sub(r'(\\*)("|\Z)', lambda match: match[1] * 2 + match[2].replace('"', '\\"'), text) + '"'
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 import logging
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from seedbed.data.loader import Batch
 from seedbed.errors import UserError
 from seedbed.experiment import Experiment
+from seedbed.files import write_atomically
 from seedbed.request import Request
 from seedbed.runs.environment import environment
 from seedbed.runs.run_folder import RunFolder, class_counts, make_folder, slug
@@ -170,6 +172,18 @@ class TrainingRecord:
             self.folder.path / "evidence.png",
         )  # fmt: skip
 
+    def _kept(self) -> Path:
+        """Where the run can go on from: its folder, or, where that has lost its state, a new one that has it."""
+        path, state = self.folder.path, self.experiment.state
+        if (path / "last.pt").is_file() or not state.epoch:
+            return path
+        with suppress(OSError, UserError):
+            rescue = make_folder(Path(tempfile.gettempdir()), path.name)
+            write_atomically(rescue / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.request.config)))
+            checkpoint.save_last(rescue / "last.pt", {**state.state_dict(), **self.experiment.fingerprints})
+            return rescue
+        return path
+
     @contextmanager
     def endings(self) -> Iterator[None]:
         """Write down in the folder what ends the run otherwise than as it should; the user's errors as one message."""
@@ -188,7 +202,7 @@ class TrainingRecord:
         except OSError as error:
             raise UserError(
                 f"{error.filename or path}: {error.strerror or error}; what was written before is whole. "
-                f"Mend it, then go on with: python -m run resume={path}"
+                f"Mend it, then go on with: python -m run resume={self._kept()}"
             ) from error
         except Exception as error:
             self.folder.note_failure(in_short(error), state.epoch)

@@ -13,6 +13,7 @@ from yaml import YAMLError
 from seedbed import config
 from seedbed.errors import UserError
 from seedbed.experiment import Experiment
+from seedbed.files import try_folder
 from seedbed.keys import Override, declared
 from seedbed.request import Request, with_overrides
 from seedbed.runs.run_folder import RunFolder
@@ -28,10 +29,15 @@ def open_run(path: Path) -> RunFolder:
     """The folder of a run to go on with.
 
     Raises:
-        UserError: it is no run folder, or another process works in it.
+        UserError: it is no run folder, cannot be written, or another process works in it.
     """
     if not (path / "config.yaml").is_file():
         raise UserError(f"resume: {path} is not a run folder (it holds no config.yaml)")
+    try:
+        try_folder(path)
+    except OSError as error:
+        way = "copy the run to a folder that can be written, and go on with that"
+        raise UserError(f"resume: nothing can be written into {path} ({error.strerror}); {way}") from error
     return RunFolder(path)
 
 

@@ -4,35 +4,24 @@ Defaults live in the yaml files of conf/. Those that stand here are for keys tha
 configurations of earlier runs lack.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from seedbed.annotations import Count, Pixels, Probability, Range
 
-def at_least(low: float, **default: Any) -> Any:
-    """A dataclass field whose number may not be below `low`."""
-    return field(metadata={"valid": lambda v: v >= low, "range": f">= {low}"}, **default)
-
-
-def between(low: float, high: float, **default: Any) -> Any:
-    """A dataclass field whose number lies in `[low, high)`."""
-    return field(metadata={"valid": lambda v: low <= v < high, "range": f">= {low} and < {high}"}, **default)
-
-
-def above(low: float) -> Any:
-    """A dataclass field whose number is larger than `low`."""
-    return field(metadata={"valid": lambda v: v > low, "range": f"> {low}"})
+Positive = Annotated[float, Range(0, open="(")]
 
 
 @dataclass(frozen=True)
 class DatasetSettings:
     """How a source's images are stored and split (`conf/dataset/_base.yaml`)."""
 
-    image_size: int | None = at_least(1)
-    stored_size: int | None = at_least(1)
-    val_fraction: float = between(0, 1)
-    test_fraction: float = between(0, 1)
-    split_seed: int = at_least(0)
-    subset: int | None = at_least(1)
+    image_size: Pixels | None
+    stored_size: Pixels | None
+    val_fraction: Probability
+    test_fraction: Probability
+    split_seed: Annotated[int, Range(0)]
+    subset: Count | None
     on_bad_image: Literal["fail", "skip"]
 
 
@@ -44,14 +33,14 @@ class ModelSettings:
     `scales()`.
     """
 
-    image_size: int = at_least(1)
+    image_size: Pixels
     mean: float | list[float] | None
-    std: float | list[float] | None
+    std: Positive | list[Positive] | None
     pretrained: str | None = None
     rescale_batchnorm: bool = False
     freeze: str | None = None
     freeze_batchnorm: bool = False
-    lr_decay: float = field(default=1.0, metadata={"valid": lambda v: 0 < v <= 1, "range": "> 0 and <= 1"})
+    lr_decay: Annotated[float, Range(0, 1, "(")] = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,9 +50,7 @@ class DeviceSettings:
     name: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
     channels_last: bool | Literal["auto"]
-    threads: int | Literal["auto"] | None = field(
-        metadata={"valid": lambda v: v == "auto" or v >= 1, "range": ">= 1, or auto"}
-    )
+    threads: Annotated[int, Range(1, 1024)] | Literal["auto"] | None
     compile: bool
 
 
@@ -71,24 +58,24 @@ class DeviceSettings:
 class TrainSettings:
     """How long a run trains, and by what it stops (`conf/train/`)."""
 
-    epochs: int = at_least(1)
-    batch_size: int = at_least(1)
-    eval_batch_size: int = at_least(1)
+    epochs: Count
+    batch_size: Count
+    eval_batch_size: Count
     monitor: Literal["val_accuracy", "val_loss"]
-    patience: int | None = at_least(1)
-    label_smoothing: float = between(0, 1)
-    grad_clip: float | None = above(0)
+    patience: Count | None
+    label_smoothing: Probability
+    grad_clip: Positive | None
     keep_last: bool
     tta: Literal[1, 2, 6] = 1
-    initial_size: int | None = at_least(1, default=None)
-    initial_fraction: float = between(0, 1, default=0.5)
+    initial_size: Pixels | None = None
+    initial_fraction: Probability = 0.5
 
 
 @dataclass(frozen=True)
 class RootSettings:
     """The keys that no group owns (`conf/config.yaml`)."""
 
-    seed: int = at_least(0)
+    seed: Annotated[int, Range(0)]
     name: str | None
     data_root: str
     output_root: str

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seedbed.compose import CONF, choices_of, compose
+from seedbed.compose import CONF, as_text, choices_of, compose
 from seedbed.errors import UserError
-from seedbed.files import write_atomically
-from seedbed.keys import Override
+from seedbed.files import output_errors, require_file, try_folder, write_atomically
+from seedbed.keys import of_task
 from seedbed.types import RunResult
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Job(NamedTuple):
     swept: dict[str, str]
 
     def __str__(self) -> str:
-        return f"job {self.number}: {', '.join(f'{key}={value}' for key, value in self.swept.items())}"
+        values = ", ".join(f"{key}={value}" for key, value in self.swept.items())
+        return f"job {self.number}: {values}" if values else f"job {self.number}"
 
 
 def jobs_of(overrides: Sequence[str]) -> list[Job]:
@@ -73,20 +74,21 @@ class Sweep:
     Args:
         overrides: of the command.
         dispatch: runs one job.
-        folders: of configuration beside ours.
 
     Raises:
         UserError: the overrides mean no job, or one of them is wrong; nothing was begun.
     """
 
-    def __init__(self, overrides: list[str], dispatch: Callable[[Request], RunResult], folders: Sequence[Path] = ()):
+    def __init__(self, overrides: list[str], dispatch: Callable[[Request], RunResult]):
         self.overrides, self.dispatch = overrides, dispatch
         self.results: list[RunResult] = []
+        self.targets: list[str] = []
         self.begun = 0
+        overrides = [as_text(override, sweeps=True) for override in overrides]
         self.jobs = jobs_of(overrides)
         if not self.jobs:
             raise UserError(f"{' '.join(overrides)}: {NO_JOB}")
-        _, hydra = compose(self.jobs[0].overrides, folders)
+        _, hydra = compose(self.jobs[0].overrides)
         for kind in ("sweeper", "launcher"):  # with others a failed job would pass for a good one
             if not hydra[kind]._target_.endswith(f".Basic{kind.capitalize()}"):
                 raise UserError(f"hydra/{kind}: leave it out: jobs run one after another, and {hydra[kind]._target_} "
@@ -94,7 +96,11 @@ class Sweep:
         if hydra.sweeper.get("params"):
             self.jobs = jobs_of([*(f"{key}={value}" for key, value in hydra.sweeper.params.items()), *overrides])
         self.folder = Path(hydra.sweep.dir)
-        self.requests = [self._checked(job, *compose(job.overrides, folders)) for job in self.jobs]
+        with output_errors(str(self.folder)):
+            try_folder(self.folder)
+        self.requests = [
+            self._checked(job, *compose([*job.overrides, f"hydra.job.num={job.number}"])) for job in self.jobs
+        ]
 
     def _checked(self, job: Job, config: dict[str, Any], hydra: Any) -> Request:
         """The request of a job, all checked that needs no images: a slip in the last job would show after hours."""
@@ -103,29 +109,41 @@ class Sweep:
         from seedbed.request import Request
 
         try:
-            given = [key for key in ("checkpoint", "resume", "images") if config.get(key) is not None]
+            given = [key for key in ("checkpoint", "resume") if config.get(key) is not None]
             for key in given:
                 if not Path(config[key]).exists():
                     raise UserError(f"{key}: {config[key]} is not there")
+            if config["task"] == "predict":
+                self._check_prediction(config)
             if config["task"] == "train" and not given:
                 check(Experiment(config), job.overrides)
         except UserError as error:
             values = ", ".join(f"{key}={value}" for key, value in job.swept.items())
-            raise UserError(f"job {job.number} ({values}): {error}; no job was begun") from error
-        typed = [override for override in job.overrides if not Override(override).key.startswith(("hydra.", "hydra/"))]
-        return Request(config, choices_of(hydra), typed, job.swept, (self.folder, job.number))
+            job_name = f"job {job.number} ({values})" if values else f"job {job.number}"
+            raise UserError(f"{job_name}: {error}; no job was begun") from error
+        return Request(config, choices_of(hydra), of_task(job.overrides), job.swept, (self.folder, job.number))
+
+    def _check_prediction(self, config: dict[str, Any]) -> None:
+        from seedbed.data.unlabelled import expand
+
+        target = config["predictions"]
+        if target in self.targets:
+            way = (
+                "several images are one list, images=A,B without -m; run others one by one, each with predictions=FILE"
+            )
+            raise UserError(f"predictions: an earlier job writes {target}, too; {way}")
+        self.targets.append(target)
+        require_file("predictions", Path(target), (".csv",))
+        if config["images"] == "-":
+            raise UserError("images=-: standard input can be read once only; leave -m out")
+        expand(config["images"])
 
     def run(self) -> list[RunResult]:
         """Run the jobs, and rank them. A job that fails is recorded; one that is interrupted ends the sweep."""
-        try:
+        with output_errors(str(self.folder)):
             self.folder.mkdir(parents=True, exist_ok=True)
             content = {"format_version": 1, "overrides": self.overrides}
             write_atomically(self.folder / SWEEP_FILE, json.dumps(content, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(
-                f"output_root: cannot make {self.folder}: {error.strerror or error}; set output_root (or "
-                "SEEDBED_OUTPUTS) to a folder that can be written"
-            ) from error
         try:
             for job, request in zip(self.jobs, self.requests, strict=True):
                 self.results.append(self._run(job, request))

@@ -98,7 +98,7 @@ def digits_run(command_server, tmp_path_factory, cache) -> Path:
     ("overrides", "message"),
     [
         (["images=nowhere"], "images: nowhere is not there"),
-        (["images=empty"], "images: empty holds none (.bmp"),
+        (["images=empty"], "images: empty holds none (.apng"),
         (["images=empty", "predictions=there.csv"], "predictions: there.csv is there already"),
         (["images=empty", "predictions=no/where.csv"], "predictions: no is no folder"),
         (["images=empty", "dataset.root=empty"], "dataset.root=empty: says nothing to task=predict"),

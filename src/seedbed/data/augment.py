@@ -8,11 +8,12 @@ gives the same pixels in whatever batch.
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import Literal, NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from seedbed.annotations import Pixels, Range, Share, Whole
 from seedbed.data.mix import Mix
 from seedbed.data.policy import Policy
 from seedbed.errors import require
@@ -48,7 +49,7 @@ class Step(Protocol):
 class HorizontalFlip(Step):
     """Mirror left and right with probability `p`."""
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: Share = 0.5):
         require(0 <= p <= 1, f"HorizontalFlip: p must lie in [0, 1], got {p}")
         self.p = p
 
@@ -69,7 +70,7 @@ class Rotation(Step):
     `RandomRotation(degrees)` with its defaults, but per sample.
     """
 
-    def __init__(self, degrees: float, fill: Literal["zeros", "edge"] = "zeros"):
+    def __init__(self, degrees: Annotated[float, Range(0, 180)], fill: Literal["zeros", "edge"] = "zeros"):
         require(0 <= degrees <= 180, f"Rotation: degrees must lie in [0, 180], got {degrees}")
         require(fill in ("zeros", "edge"), f"Rotation: fill must be zeros or edge, got {fill}")
         self.degrees, self.fill = degrees, fill
@@ -98,7 +99,7 @@ class PaddedCrop(Step):
     `size` is the side of the square; None: that of the image that comes in.
     """
 
-    def __init__(self, padding: int, size: int | None = None):
+    def __init__(self, padding: Whole, size: Pixels | None = None):
         fits = padding >= 0 and (size is None or size >= 1)
         require(fits, f"PaddedCrop: needs padding >= 0 and size >= 1, got {padding} and {size}")
         self.padding, self.size = padding, size
@@ -129,7 +130,7 @@ class ResizedCrop(Step):
     `RandomResizedCrop`, but of squares only and at coordinates between pixels.
     """
 
-    def __init__(self, scale: Sequence[float]):
+    def __init__(self, scale: Sequence[Annotated[float, Range(0, 1, "(")]]):
         rising = len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1
         require(rising, f"ResizedCrop: scale must be two rising shares in (0, 1], got {list(scale)}")
         self.scale = tuple(scale)
@@ -155,7 +156,7 @@ class Erase(Step):
     Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
     """
 
-    def __init__(self, side: int):
+    def __init__(self, side: Pixels):
         require(side >= 1, f"Erase: needs side >= 1, got {side}")
         self.side = side
 

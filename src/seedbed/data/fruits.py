@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from seedbed.annotations import Whole
 from seedbed.data.image_folder import ImageFolder
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL
 from seedbed.errors import require
@@ -31,7 +32,7 @@ class Fruits(ImageFolder):
     """
 
     def __init__(
-        self, data_root: str, root: str | None = None, split: SplitRule = "official", margin: int = 3,
+        self, data_root: str, root: str | None = None, split: SplitRule = "official", margin: Whole = 3,
         splits: str | Mapping[str, str | Sequence[str]] = "auto", exclude: Sequence[str] = (),
     ):  # fmt: skip
         require(margin >= 0, f"dataset.margin: expected a number >= 0, got {margin}")

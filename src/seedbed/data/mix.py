@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedbed.annotations import Share
 from seedbed.errors import require
 
 
@@ -29,7 +30,7 @@ class CutMix(Mix):
     Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019.
     """
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: Share = 0.5):
         require(0 <= p <= 1, f"augment.mix: CutMix's p must lie in [0, 1], got {p}")
         self.p = p
 

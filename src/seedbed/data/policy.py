@@ -1,12 +1,13 @@
 """Augmentation policies: what changes the pixels of an image, by an operation that is drawn for it from a list."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from seedbed.annotations import Range
 from seedbed.errors import require
 
 
@@ -33,7 +34,7 @@ class TrivialAugment(Policy):
     Source: Müller and Hutter, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", 2021.
     """
 
-    def __init__(self, strength: float = 1.0, fill: int = 0):
+    def __init__(self, strength: Annotated[float, Range(0, 1, "(")] = 1.0, fill: Annotated[int, Range(0, 255)] = 0):
         require(0 < strength <= 1, f"augment.policy: TrivialAugment's strength must lie in (0, 1], got {strength}")
         require(0 <= fill <= 255, f"augment.policy: TrivialAugment's fill is a byte, 0 to 255, got {fill}")
         self.strength = strength

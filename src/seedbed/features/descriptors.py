@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from seedbed.annotations import Few, Pixels
 from seedbed.cpu import cores
 from seedbed.errors import UserError
 
@@ -78,7 +79,7 @@ class Dense(Descriptor):
         stride: distance of neighbouring patches.
     """
 
-    def __init__(self, patch: int = 8, stride: int = 4):
+    def __init__(self, patch: Pixels = 8, stride: Pixels = 4):
         self.patch = patch
         self.stride = stride
 
@@ -107,7 +108,7 @@ class DenseHog(Dense):
         signed: tell dark-to-bright from bright-to-dark: the bins share out 360 degrees instead of 180.
     """
 
-    def __init__(self, patch: int = 12, stride: int = 2, bins: int = BINS, signed: bool = False):
+    def __init__(self, patch: Pixels = 12, stride: Pixels = 2, bins: Few = BINS, signed: bool = False):
         super().__init__(patch, stride)
         self.bins = bins
         self.signed = signed

@@ -1,9 +1,14 @@
 """Descriptors at ORB's key points: the paper's."""
 
+from typing import Annotated
+
 import cv2
 import numpy as np
 
+from seedbed.annotations import Count, Pixels, Range
 from seedbed.features.descriptors import Descriptor, Descriptors, at_least, hog, resized, to_grey
+
+Side = Annotated[int, Range(2, 4096)]
 
 
 class OrbHog(Descriptor):
@@ -22,8 +27,8 @@ class OrbHog(Descriptor):
     """
 
     def __init__(
-        self, threshold: int = 25, patch: int = 16, size: int | None = None, key_points: int = 500, whole: int = 64,
-        edge: int | None = None,
+        self, threshold: Annotated[int, Range(0, 255)] = 25, patch: Pixels = 16, size: Side | None = None,
+        key_points: Count = 500, whole: Side = 64, edge: Side | None = None,
     ):  # fmt: skip
         self.threshold = threshold
         self.patch = patch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -12,9 +13,11 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from seedbed.annotations import Count, Range, Seed
 from seedbed.errors import UserError
 from seedbed.features.descriptors import at_least
 
+Trees = Annotated[int, Range(1, 100_000)]
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +37,11 @@ class ForestSelection(SelectorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, sizes: Sequence[int] = (64,), trees: int = 100, samples: int | None = None, random_state: int | None = 0
+        self,
+        sizes: Sequence[Count] = (64,),
+        trees: Trees = 100,
+        samples: Count | None = None,
+        random_state: Seed | None = 0,
     ):
         self.sizes = sizes
         self.trees = trees

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import ThreadpoolController
 
+from seedbed.annotations import Count, Few, Range, Seed
 from seedbed.cpu import cores
 from seedbed.errors import UserError
 from seedbed.features.descriptors import CHUNK, Descriptor, Descriptors, at_least
@@ -18,6 +19,7 @@ from seedbed.features.vocabulary import Vocabulary
 
 Assignment = Literal["hard", "soft"]
 Norm = Literal["l1", "l2", "none"]
+Power = Annotated[float, Range(0, 10, "(")]
 THREADS = ThreadpoolController()
 
 
@@ -42,8 +44,8 @@ class BagOfVisualWords(TransformerMixin, BaseEstimator):
 
     def __init__(
         self, descriptor: Descriptor, vocabulary: Vocabulary, assignment: Assignment = "soft",
-        levels: Sequence[int] = (1,), power: float = 0.5, norm: Norm = "l2", images: int | None = 3000,
-        sample: int | None = 60_000, random_state: int | None = 0,
+        levels: Sequence[Few] = (1,), power: Power = 0.5, norm: Norm = "l2", images: Count | None = 3000,
+        sample: Count | None = 60_000, random_state: Seed | None = 0,
     ):  # fmt: skip
         self.descriptor = descriptor
         self.vocabulary = vocabulary

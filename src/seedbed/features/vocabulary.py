@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.utils.validation import validate_data
 
+from seedbed.annotations import Count, Seed, Width
 from seedbed.features.descriptors import at_least
 
 
@@ -39,7 +40,7 @@ class SampledKMeans(Vocabulary):
         random_state: seed.
     """
 
-    def __init__(self, words: int = 256, random_state: int | None = 0):
+    def __init__(self, words: Width = 256, random_state: Seed | None = 0):
         self.words = words
         self.random_state = random_state
 
@@ -60,7 +61,9 @@ class IncrementalKMeans(Vocabulary):
         random_state: seed.
     """
 
-    def __init__(self, words: int = 1500, words_a_batch: int = 10, batch: int = 200, random_state: int | None = 0):
+    def __init__(
+        self, words: Width = 1500, words_a_batch: Width = 10, batch: Count = 200, random_state: Seed | None = 0
+    ):
         self.words = words
         self.words_a_batch = words_a_batch
         self.batch = batch

@@ -7,6 +7,7 @@ from itertools import chain, pairwise
 import torch
 from torch import nn
 
+from seedbed.annotations import Few, Probability, Width
 from seedbed.errors import UserError
 from seedbed.models.convolution import Conv2d
 
@@ -44,8 +45,9 @@ class ConvNet(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], classes: int, base_depth: int = 16, expansion: int = 4, stem_kernel: int = 7,
-        stem_stride: int = 2, blocks: int = 2, dropout: float = 0.3, head_widths: Sequence[int] | None = None,
+        self, input_shape: Sequence[int], classes: int, base_depth: Width = 16, expansion: Few = 4,
+        stem_kernel: Few = 7, stem_stride: Few = 2, blocks: Few = 2, dropout: Probability = 0.3,
+        head_widths: Sequence[Width] | None = None,
     ):  # fmt: skip
         super().__init__()
         if len(input_shape) != 3:

@@ -65,6 +65,13 @@ def load_pretrained(model: nn.Module, source: str) -> list[str]:
     `weights_only=True`; keys with or without `module.` before them. UserError: no such weights, an unreadable or
     altered file, or keys or shapes that do not fit.
     """
+    weights, fresh = fitting_weights(model, source)
+    model.load_state_dict(weights, strict=False)
+    return fresh
+
+
+def fitting_weights(model: nn.Module, source: str) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """The weights of `source` that a model takes, and the keys of its own head; UserError as `load_pretrained`."""
     stages_of(model, "model.pretrained")
     weights, current = read_weights(find_weights(model, source)), model.state_dict()
     fresh = _of_other_classes(model, weights, current)
@@ -82,8 +89,7 @@ def load_pretrained(model: nn.Module, source: str) -> list[str]:
     ]  # fmt: skip
     if wrong:
         raise UserError(f"model.pretrained: {source} does not fit {type(model).__name__}: {'; '.join(wrong)}")
-    model.load_state_dict({key: value for key, value in weights.items() if key not in fresh}, strict=False)
-    return fresh
+    return {key: value for key, value in weights.items() if key not in fresh}, fresh
 
 
 def _of_other_classes(model: nn.Module, weights: dict, current: dict) -> list[str]:
@@ -194,6 +200,15 @@ def parameter_groups(model: nn.Module, lr: float, decay: float) -> list[dict[str
     return groups
 
 
+def require_scales(model: nn.Module) -> None:
+    """Raise UserError for a model that does not say which layers scale together."""
+    if not hasattr(model, "scales"):
+        raise UserError(
+            f"model.rescale_batchnorm: {type(model).__name__} does not say which layers scale together, as ResNet18 "
+            "does; leave it false"
+        )
+
+
 @torch.no_grad()
 def rescale_batchnorm(model: nn.Module, new: Collection[nn.Module] = ()) -> None:
     """Scale each group of BatchNorm layers to weights of mean size 1, as in a new model; the model's outputs stay.
@@ -202,11 +217,7 @@ def rescale_batchnorm(model: nn.Module, new: Collection[nn.Module] = ()) -> None
     SGD these layers then change by 1 / size^2 as much of themselves a step, BatchNorm weights and biases by size^2. The
     layers in `new`, a new head, keep their weights; they see larger features, and change by 1 / size.
     """
-    if not hasattr(model, "scales"):
-        raise UserError(
-            f"model.rescale_batchnorm: {type(model).__name__} does not say which layers scale together, as ResNet18 "
-            "does; leave it false"
-        )
+    require_scales(model)
     for norms, takers in model.scales():
         size = torch.cat([norm.weight for norm in norms]).abs().mean()
         if size < SMALLEST:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from seedbed.annotations import Probability, Width
 from seedbed.errors import UserError
 
 
@@ -20,8 +21,8 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], classes: int, widths: Sequence[int],
-        batch_norm: bool | Sequence[bool] = True, dropout: float = 0.0,
+        self, input_shape: Sequence[int], classes: int, widths: Sequence[Width],
+        batch_norm: bool | Sequence[bool] = True, dropout: Probability = 0.0,
     ):  # fmt: skip
         super().__init__()
         norms = [batch_norm] * len(widths) if isinstance(batch_norm, bool) else list(batch_norm)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from seedbed.annotations import Few, Probability, Width
 from seedbed.data.preprocess import Preprocess
 from seedbed.models.convnet import ConvNet
 from seedbed.models.mlp import MLP
@@ -49,10 +50,10 @@ class ReportConvNet(ConvNet):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], classes: int, base_depth: int = 16, expansion: int = 4, stem_kernel: int = 7,
-        stem_stride: int = 2, blocks: int = 2, dropout: float = 0.3, head_widths: Sequence[int] | None = None,
-        share_blocks: bool = True, norm_order: Literal["norm_relu", "relu_norm"] = "relu_norm",
-        normalize_training: bool = True,
+        self, input_shape: Sequence[int], classes: int, base_depth: Width = 16, expansion: Few = 4,
+        stem_kernel: Few = 7, stem_stride: Few = 2, blocks: Few = 2, dropout: Probability = 0.3,
+        head_widths: Sequence[Width] | None = None, share_blocks: bool = True,
+        norm_order: Literal["norm_relu", "relu_norm"] = "relu_norm", normalize_training: bool = True,
     ):  # fmt: skip
         # Before the network is built, which asks for `stage` and `activated`.
         self.share_blocks, self.norm_order, self.normalize_training = share_blocks, norm_order, normalize_training

@@ -12,6 +12,7 @@ from matplotlib.font_manager import fontManager
 
 from seedbed.files import write_atomically
 
+FORMATS = (".png", ".pdf", ".svg")
 TRAIN_COLOUR, VAL_COLOUR, BEST_COLOUR = "#3b6fb6", "#d1662f", "#666666"
 # Letters that matplotlib's own font lacks come from the first of these that is installed and has them.
 OTHER_SCRIPTS = (
@@ -25,9 +26,9 @@ matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False
 
 
 def save(figure: Figure, path: Path, tight: bool = True) -> None:
-    """Write a PNG; `tight` cuts it to what is drawn, which means drawing it twice."""
+    """Write what the path's ending says, one of `FORMATS`; `tight` cuts it to what is drawn: it is drawn twice."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight" if tight else None)
+    figure.savefig(buffer, format=path.suffix[1:].lower(), dpi=120, bbox_inches="tight" if tight else None)
     write_atomically(path, buffer.getvalue())
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import Timeout
 
 from seedbed.errors import UserError
-from seedbed.files import lock, write_atomically, write_csv
+from seedbed.files import lock, output_errors, write_atomically, write_csv
 from seedbed.training.evaluate import Metrics
 from seedbed.types import ImageData
 
@@ -27,18 +27,13 @@ def slug(text: str) -> str:
 
 def make_folder(parent: Path, name: str) -> Path:
     """Make a folder that nobody else has, `name` or `name-2`, `name-3`, …; a UserError where that is impossible."""
-    try:
+    with output_errors(f"a run folder in {parent}"):
         parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10_000):
             folder = parent / (name if number == 1 else f"{name}-{number}")
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
                 return folder
-    except OSError as error:
-        raise UserError(
-            f"output_root: cannot make a run folder in {parent}: {error.strerror or error}; set output_root "
-            "(or SEEDBED_OUTPUTS) to a folder that can be written"
-        ) from error
     raise UserError(f"output_root: {parent} holds too many folders named {name}")
 
 

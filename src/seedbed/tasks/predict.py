@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.cache import open_store
-from seedbed.data.unlabelled import UnlabelledImages
+from seedbed.data.unlabelled import UnlabelledImages, expand
 from seedbed.errors import UserError
-from seedbed.files import write_csv
+from seedbed.files import require_file, write_csv, write_or_keep
 from seedbed.request import Request
 from seedbed.runs.text_tables import table
 from seedbed.trained import read
@@ -23,7 +23,7 @@ HEADER = ("file", "class", "probability")
 
 
 def run(request: Request) -> RunResult:
-    """Name the class of every image in `images`, a folder, a zip or a file, by the model of `checkpoint`.
+    """Name the class of every image in `images`, what `expand` takes, by the model of `checkpoint`.
 
     Writes the table `predictions`: file, class, probability, a line an image, and the cache of decoded images.
 
@@ -32,18 +32,18 @@ def run(request: Request) -> RunResult:
             `dataset.on_bad_image=skip`), or the table exists already.
     """
     target = Path(request.config["predictions"])
+    require_file("predictions", target, (".csv",))
     if target.exists():
         raise UserError(f"predictions: {target} is there already; remove it, or give another file, predictions=PATH")
-    if not target.parent.is_dir():
-        raise UserError(f"predictions: {target.parent} is no folder; make it, or give another file, predictions=PATH")
-    trained = read(request, source={"_target_": SOURCE, "path": request.config["images"]})
+    paths = expand(request.config["images"])
+    trained = read(request, source={"_target_": SOURCE, "path": paths[0]})
     settings = trained.settings
-    source = UnlabelledImages(request.config["images"], trained.metadata["channels"])
+    source = UnlabelledImages(paths[0] if paths == [request.config["images"]] else paths, trained.metadata["channels"])
     size = settings.dataset.stored_size or trained.image_size
     store = open_store(source, size, settings.root.cache_root, settings.dataset.on_bad_image)
     rows = np.setdiff1d(np.arange(len(store.names)), list(store.bad))
     if not len(rows):
-        raise UserError(f"images: none of those in {request.config['images']} can be read")
+        raise UserError(f"images: none of those in {', '.join(paths[:3])} can be read")
     for row, reason in sorted(store.bad.items()):
         log.warning("left out: %s: %s", store.names[row], reason)
     samples = trained.samples(Split(store.images, store.labels, rows))
@@ -53,7 +53,7 @@ def run(request: Request) -> RunResult:
         (store.names[row], trained.classes[label], f"{share:.4f}")
         for row, label, share in zip(rows, shares.argmax(1), shares.max(1), strict=True)
     ]
-    write_csv(target, HEADER, lines)
+    write_or_keep("predictions", target, lambda path: write_csv(path, HEADER, lines))
     more = f"\n… and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
     log.info("\n%s%s\n", table(HEADER, lines[:SHOWN]), more)
     counts = ", ".join(f"{name} {n:,}" for name, n in Counter(name for _, name, _ in lines).most_common(SHOWN))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.errors import UserError
-from seedbed.files import write_csv
+from seedbed.files import require_file, write_csv, write_or_keep
 from seedbed.keys import Override, refuse_unread
 from seedbed.request import Request
 from seedbed.runs import run_table
@@ -29,7 +29,7 @@ def run(request: Request) -> RunResult:
     """List the runs below `output_root`, those of sweeps too; `runs` narrows, `sort` orders them.
 
     Runs that differ in their seed alone are summed up below, mean ± sample deviation. `table` names a CSV file for
-    all of it, `curves` a PNG for the validation curves; existing files are replaced.
+    all of it, `curves` a PNG, PDF or SVG for the validation curves; existing files are replaced.
 
     Raises:
         UserError: no such run, an unknown order, or more runs than a plot can show.
@@ -39,6 +39,9 @@ def run(request: Request) -> RunResult:
     if config["sort"] not in SORTS:
         raise UserError(f"sort: expected one of {', '.join(SORTS)}, got {config['sort']!r}")
     wanted = _texts(request)
+    for key, endings in (("table", (".csv",)), ("curves", (".png", ".pdf", ".svg"))):
+        if config[key]:
+            require_file(key, Path(config[key]), endings)
     runs = run_table.find(root, wanted)
     if not runs:
         below = f" that holds {' and '.join(map(repr, wanted))}" if wanted else ""
@@ -53,10 +56,10 @@ def run(request: Request) -> RunResult:
         log.info("alike but for the seed\n\n%s\n", table(SEEDS_HEADER, groups, last_left=True))
     log.info("%d run%s in %s", len(runs), "s" * (len(runs) > 1), root)
     if config["table"]:
-        write_csv(_file(config["table"], "table"), COLUMNS, map(_columns, runs))
+        write_or_keep("table", Path(config["table"]), lambda path: write_csv(path, COLUMNS, map(_columns, runs)))
         log.info("table: %s", config["table"])
     if config["curves"]:
-        _draw(runs, settings, _file(config["curves"], "curves"))
+        write_or_keep("curves", Path(config["curves"]), lambda path: _draw(runs, settings, path))
         log.info("curves: %s", config["curves"])
     return RunResult("finished", str(root), {})
 
@@ -108,9 +111,3 @@ def _draw(runs: Sequence[Run], settings: Sequence[Sequence[str]], path: Path) ->
     if not 0 < len(histories) <= MOST_RUNS:
         raise UserError(f"curves: {len(histories)} runs have some, a plot shows 1 to {MOST_RUNS}; runs=TEXT chooses")
     draw_comparison(histories, path)
-
-
-def _file(path: str, key: str) -> Path:
-    if not Path(path).parent.is_dir():
-        raise UserError(f"{key}: {Path(path).parent} is no folder; make it, or give another file")
-    return Path(path)

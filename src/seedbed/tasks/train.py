@@ -6,6 +6,7 @@ from pathlib import Path
 from seedbed import preflight
 from seedbed.data.dataset import warn_of_missing_classes
 from seedbed.experiment import Experiment
+from seedbed.files import require_output
 from seedbed.record import TrainingRecord, new_folder
 from seedbed.request import Request
 from seedbed.resume import open_run, restore, resumed_request
@@ -26,6 +27,7 @@ def run(request: Request) -> RunResult:
     """
     if request.config.get("resume") is None:
         experiment = Experiment(request.config, request.choices)
+        require_output(request.sweep[0] if request.sweep else Path(request.config["output_root"]))
         preflight.check(experiment, request.overrides)
         return train(experiment, request)
     path = Path(request.config["resume"])

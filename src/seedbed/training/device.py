@@ -1,6 +1,8 @@
 """The device of a run's arithmetic, and its precision."""
 
 import contextlib
+import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +63,16 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
+def memory() -> float:
+    """Bytes of memory of the machine or of its GPU, whichever has more; infinite where the system does not tell."""
+    try:
+        of_machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+    of_gpu = torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
+    return max(of_machine, of_gpu)
 
 
 def cpu_vectors() -> str | None:
