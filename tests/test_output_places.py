@@ -102,7 +102,8 @@ def test_predictions_whose_folder_vanishes_are_kept_elsewhere(seedbed, tmp_path,
 
 GONE = """
 from seedbed.experiment import Experiment
-import shutil
+import shutil, tempfile
+tempfile.tempdir = None  # whoever asked before kept the answer
 real = Experiment.test
 def and_remove(experiment):
     shutil.rmtree("outputs")

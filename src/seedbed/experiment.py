@@ -69,6 +69,11 @@ class Experiment:
         """The images and their splits, stored at `dataset.stored_size`, or at the size that the model takes."""
         return self.load_images()
 
+    @property
+    def bits(self) -> int | None:
+        """By which images of 16 bits are scaled; None: by what their numbers really have."""
+        return None
+
     def load_images(self, **changes: Any) -> ImageData:
         """The images and their splits; changes are arguments of `data.dataset.load`."""
         settings = self.settings.dataset
@@ -76,7 +81,8 @@ class Experiment:
         arguments = {
             "size": settings.stored_size or self.image_size, "val_fraction": settings.val_fraction,
             "test_fraction": settings.test_fraction, "split_seed": settings.split_seed, "subset": settings.subset,
-            "on_bad_image": settings.on_bad_image, "cache_root": self.settings.root.cache_root, **changes,
+            "on_bad_image": settings.on_bad_image, "cache_root": self.settings.root.cache_root, "bits": self.bits,
+            **changes,
         }  # fmt: skip
         return dataset.load(source, **arguments)
 
@@ -270,6 +276,7 @@ class Experiment:
             "choices": dict(self.choices),
             "classes": self.classes,
             "channels": self.images.channels,
+            "bits": self.images.bits,
             **self.fingerprints,
             "preprocess": asdict(self.preprocess) if self.preprocess else None,
         }

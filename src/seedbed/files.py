@@ -120,6 +120,8 @@ def make_once(folder: Path, fill: Callable[[Path], None], is_stale: Callable[[],
                 shutil.rmtree(orphan, ignore_errors=True)
         if folder.is_dir() and not is_stale():
             return
+        if folder.is_file():  # nothing of ours
+            folder.unlink()
         with TemporaryDirectory(".tmp", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True) as temporary:
             private = Path(temporary, "new")  # unlike `temporary` open to other users, as the umask says
             private.mkdir()

@@ -64,6 +64,11 @@ class TrainedExperiment(Experiment):
         return self.metadata["classes"]
 
     @property
+    def bits(self) -> int:
+        """By which images of 16 bits are scaled, as in training."""
+        return self.metadata.get("bits") or 16
+
+    @property
     def uses_elsewhere(self) -> bool:
         """Whether the user named other images than the run's."""
         return bool(self.typed & {"dataset", "dataset.root"})

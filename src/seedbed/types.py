@@ -41,6 +41,7 @@ class ImageData:
         store: changes with the images' content and size.
         pixels: changes with the images' size and the pixels of some.
         skipped: unreadable images that were left out, as `name: reason`.
+        bits: those that images of 16 bits really have; None without such images.
         reading: lines for the user on how the source was read: classes, splits, what was left out.
     """
 
@@ -54,6 +55,7 @@ class ImageData:
     pixels: str = ""
     skipped: tuple[str, ...] = ()
     reading: tuple[str, ...] = ()
+    bits: int | None = None
 
     @property
     def channels(self) -> int:

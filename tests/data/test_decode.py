@@ -10,9 +10,10 @@ import time
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from seedbed.cpu import cores
 from seedbed.data.decode import BadImage, decode, decode_all, decode_rows, reader, resize_arrays
@@ -32,8 +33,68 @@ def test_modes():
         assert pixels.shape == (3, 4, 4) and pixels[0].min() > 200 and pixels[1:].max() < 60, mode
 
 
+def with_alpha(colour: tuple, alpha: np.ndarray) -> bytes:
+    return encoded(Image.fromarray(np.dstack([np.full((4, 4, 3), colour, np.uint8), alpha.astype(np.uint8)])))
+
+
 def test_transparent_pixels_lie_on_white():
-    assert decode(encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), 3, 4).min() == 255
+    alpha = np.repeat([[0, 0, 255, 255]], 4, 0)
+    assert (decode(with_alpha((0, 0, 0), alpha), 3, 4)[0] == 255 - alpha).all()
+
+
+def test_what_is_white_on_nothing_lies_on_black():
+    alpha = np.repeat([[0, 0, 255, 255]], 4, 0)
+    assert (decode(with_alpha((255, 255, 255), alpha), 3, 4)[0] == alpha).all()
+
+
+@pytest.mark.parametrize("most", [0, 7])
+def test_an_alpha_that_is_nothing_everywhere_is_none(most):
+    alpha = np.arange(16).reshape(4, 4) * most // 15
+    assert (decode(with_alpha((200, 40, 90), alpha), 3, 4).max((1, 2)) == (200, 40, 90)).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_images_are_turned_as_their_tag_says(kind, tag):
+    image = Image.fromarray(np.kron(np.arange(4).reshape(2, 2) * 80, np.ones((8, 8))).astype(np.uint8)).convert("RGB")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = tag
+    buffer = io.BytesIO()
+    image.save(buffer, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    turned = {
+        1: [0, 1, 2, 3], 2: [1, 0, 3, 2], 3: [3, 2, 1, 0], 4: [2, 3, 0, 1],
+        5: [0, 2, 1, 3], 6: [2, 0, 3, 1], 7: [3, 1, 2, 0], 8: [1, 3, 0, 2],
+    }[tag]  # fmt: skip
+    assert np.abs(decode(buffer.getvalue(), 1, 16)[0, 4::8, 4::8].ravel().astype(int) - np.array(turned) * 80).max() < 8
+
+
+def test_a_damaged_tag_turns_nothing():
+    content = encoded(Image.new("RGB", (4, 4), "red"), "JPEG")
+    broken = content[:2] + b"\xff\xe1\x00\x10Exif\x00\x00II*\x00\xff\xff\xff\xff" + content[2:]
+    assert np.array_equal(decode(broken, 3, 4), decode(content, 3, 4))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bits", [9, 10, 12, 15, 16])
+def test_the_bits_of_a_data_set_are_those_of_its_largest_number(tmp_path, bits, channels):
+    rng = np.random.default_rng(0)
+    shape = (6, 4, 4, 3)[: 3 + (channels == 3)]
+    numbers = rng.integers(0, 2**bits, shape, dtype=np.uint16)
+    numbers.flat[0] = 2**bits - 1
+    for i, image in enumerate(numbers):
+        (tmp_path / f"{i}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    Image.new("L", (4, 4), 77).save(tmp_path / "6.png")
+    np.save(tmp_path / "out.npy", np.zeros((7, channels, 4, 4), np.uint8))
+    names = [f"{i}.png" for i in range(7)]
+    done = decode_all(tmp_path, names, tmp_path / "out.npy", lambda _: None)
+    assert done.bits == bits and done.blank == [6]
+    expected = (numbers >> (bits - 8)).astype(np.uint8)
+    expected = expected[:, None] if channels == 1 else expected[..., ::-1].transpose(0, 3, 1, 2)
+    assert np.array_equal(np.load(tmp_path / "out.npy")[:6], expected)
+    assert (np.load(tmp_path / "out.npy")[6] == 77).all(), "8 bits stay as they are"
+    assert decode_all(tmp_path, names, tmp_path / "out.npy", lambda _: None, 16).bits == 16
+    upper = (numbers[0] >> 8).reshape(4, 4, -1)[..., ::-1].transpose(2, 0, 1)
+    assert np.array_equal(np.load(tmp_path / "out.npy")[0], upper)
 
 
 def test_sixteen_bit_greys_are_scaled():
@@ -99,7 +160,7 @@ def test_what_is_of_the_disk_may_pass(error, may_pass):
     def read(name: str) -> bytes:
         raise error
 
-    ((reason, got),) = decode_rows(read, ["x.png"], np.zeros((1, 1, 4, 4), np.uint8), 0).values()
+    ((reason, got),) = decode_rows(read, ["x.png"], np.zeros((1, 1, 4, 4), np.uint8), [0]).bad.values()
     assert reason.startswith("cannot be read: ") and got == may_pass
 
 
@@ -165,7 +226,7 @@ def test_a_damaged_or_lying_zip_entry_is_a_bad_image(tmp_path, monkeypatch):
     path.write_bytes(raw)
     rows = np.zeros((3, 3, 8, 8), np.uint8)
     with reader(path) as read:
-        bad = decode_rows(read, ["a", "b", "c"], rows, 0)
+        bad = decode_rows(read, ["a", "b", "c"], rows, range(3)).bad
     assert set(bad) == {0, 1} and all(reason and not may_pass for reason, may_pass in bad.values())
     assert rows[2, 0].min() == 255
 
@@ -199,6 +260,6 @@ def test_unreadable_files_are_reported_by_row_whichever_process_meets_them(tmp_p
         monkeypatch.setattr("seedbed.data.decode.cores", lambda workers=workers: workers)
         np.save(tmp_path / "out.npy", np.zeros((10, 1, 4, 4), np.uint8))
         finished: list[int] = []
-        bad = decode_all(tmp_path, names, tmp_path / "out.npy", finished.append)
+        bad = decode_all(tmp_path, names, tmp_path / "out.npy", finished.append).bad
         assert bad == dict.fromkeys((0, 3, 6, 9), ("an empty file", False)) and finished == [3, 3, 3, 1]
         assert np.load(tmp_path / "out.npy")[:, 0, 0, 0].tolist() == [0, 1, 2, 0, 4, 5, 0, 7, 8, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -376,12 +377,62 @@ def test_the_three_lines(picture_tree, cache):
     files = {f"{s}/{c}/{i}.png": 20 * i for s in ("training_set", "test_set") for c in "abcdef" for i in range(4)}
     root = picture_tree({**files, "test_set/loose.png": 1, "training_set/a/@eaDir/1.png": 1})
     (root / "training_set/b/x.heic").write_bytes(b"x")
-    assert load(tree(root), cache).reading == (
+    assert load(tree(root), cache).reading[:3] == (
         "6 classes: a, b, c, d, e, and 1 more",
         "images: 18 training from training_set; 6 validation drawn from training; 24 test from test_set",
-        "left out: 1 in test_set, in no class folder of a split; 1 .heic files, whose format is not read; "
+        "left out: 1 in test_set, in no class folder of a split; 1 .heic files, whose format is not read "
+        "(pip install pillow-heif reads them); "
         "1 in training_set/a/@eaDir, of programs or runs",
     )
+
+
+def test_images_of_one_colour_are_named(picture_tree, cache):
+    root = picture_tree({f"{c}/{i}.png": 5 for c in "ab" for i in range(6)})
+    for path in root.glob("*/[0-4].png"):
+        noise = np.random.default_rng(0).integers(0, 255, (30, 30), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
+    assert load(tree(root), cache).reading[3] == "2 images are blank, of one colour, such as a/5.png, b/5.png"
+
+
+def test_a_later_data_set_is_scaled_as_the_first(picture_tree, tmp_path):
+    cache = tmp_path / "cache"
+    root = picture_tree({f"{c}/{i}.png": 5 for c in "ab" for i in range(6)})
+    for path in root.glob("*/*.png"):
+        Image.fromarray(np.full((30, 30), 700, np.uint16)).save(path)
+    largest = [load(tree(root), cache, bits=bits).train.images.max() for bits in (None, 10, 12)]
+    assert largest == [700 >> 2, 700 >> 2, 700 >> 4]
+    assert len(list((cache / "store").glob("folder-8-*[!k]"))) == 2, "10 bits are what was measured"
+
+
+DAMAGE = {
+    "store.json is empty": lambda store: (store / "store.json").write_text(""),
+    "store.json is no mapping": lambda store: (store / "store.json").write_text("[1]"),
+    "store.json lacks keys": lambda store: (store / "store.json").write_text("{}"),
+    "labels are gone": lambda store: (store / "labels.npy").unlink(),
+    "labels are cut": lambda store: (store / "labels.npy").write_bytes((store / "labels.npy").read_bytes()[:-8]),
+    "parts are too few": lambda store: np.save(store / "parts.npy", np.zeros(3, np.int8)),
+    "images are cut": lambda store: os.truncate(store / "images.npy", (store / "images.npy").stat().st_size - 50),
+    "images are no array": lambda store: (store / "images.npy").write_bytes(b"\x93NUMPY nonsense"),
+    "images are empty": lambda store: (store / "images.npy").write_bytes(b""),
+    "images are of another kind": lambda store: np.save(store / "images.npy", np.zeros((12, 1, 8, 8), np.float64)),
+    "it is a file": lambda store: [shutil.rmtree(store), store.write_text("x")],
+    "it is empty": lambda store: [path.unlink() for path in store.iterdir()],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_store_is_made_again_with_one_line(picture_tree, tmp_path, caplog, damage):
+    cache = tmp_path / "cache"
+    root = picture_tree({f"{c}/{i}.png": 20 * i for c in "ab" for i in range(6)})
+    whole = np.array(load(tree(root), cache).train.images)
+    (store,) = (cache / "store").glob("folder-*[!k]")
+    damage(store)
+    with caplog.at_level("WARNING", "seedbed"):
+        again = load(tree(root), cache)
+        load(tree(root), cache)
+    assert np.array_equal(again.train.images, whole)
+    assert sum("was damaged" in record.message for record in caplog.records) == 1
+    assert [path.name for path in (cache / "store").iterdir() if path.is_dir()] == [store.name]
 
 
 @pytest.mark.parametrize("pack", [lambda f: f, zipped], ids=["folder", "zip"])

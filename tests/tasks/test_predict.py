@@ -48,7 +48,20 @@ def test_a_folder_a_zip_and_a_file(seedbed, tmp_path, trained, picture_tree):
     refused = seedbed(*again, "images=new", "predictions=two.csv")
     assert refused.code == 1 and "cannot read bad.png" in refused.err and not (tmp_path / "two.csv").exists()
     done = seedbed(*again, "images=new", "predictions=two.csv", "dataset.on_bad_image=skip").check()
-    assert "left out: bad.png" in done.out and predictions(tmp_path / "two.csv") == rows
+    left_out = [{"file": "bad.png", "class": "", "probability": ""}]
+    assert "left out: bad.png" in done.out and predictions(tmp_path / "two.csv") == rows + left_out
+
+
+def test_images_that_are_not_read_are_counted_and_have_a_line(seedbed, tmp_path, trained, picture_tree):
+    root = picture_tree({f"{i}.png": COLOURS["cat"] for i in range(2)}, root="new")
+    (root / "a.heic").write_bytes(b"x")
+    (root / "notes.txt").write_bytes(b"\xff\xd8\xff")
+    Image.new("RGB", (4, 4)).save(root / "photo", "JPEG")
+    done = seedbed("task=predict", f"checkpoint={trained}", "images=new").check()
+    assert "left out: 1 .heic files" in done.out and "left out: 1 JPEG files without its ending" in done.out
+    rows = predictions(tmp_path / "predictions.csv")
+    assert [row["file"] for row in rows] == ["0.png", "1.png", "a.heic", "photo"]
+    assert [bool(row["class"]) for row in rows] == [True, True, False, False]
 
 
 def test_probabilities_are_those_of_the_model(seedbed, tmp_path):

@@ -10,20 +10,23 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from seedbed.data.decode import decode, decode_all, is_colour, reader, resize_arrays
+from seedbed.data.decode import Decoded, decode, decode_all, is_colour, reader, resize_arrays
 from seedbed.data.sources import Listing, Source
 from seedbed.errors import UserError
 from seedbed.files import make_once
 
 FORMAT_VERSION = 4
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +44,8 @@ class Store:
     key: str  # changes with the images
     splits: dict[str, int]  # folder of a split -> its part
     left_out: list[str]  # what the source holds and is not read, and why
+    blank: list[int]  # rows of one colour
+    bits: int | None  # that images of 16 bits really have; None without such images
 
 
 def cache_folder(cache_root: str | None) -> Path:
@@ -62,19 +67,15 @@ def cache_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: str) -> Store:
-    """Open the store of a source at a size in pixels, building it first if it does not exist.
+def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: str, bits: int | None = None) -> Store:
+    """Open the store of a source at a size in pixels, building it first if it does not exist, or is damaged.
 
-    Raises UserError if an image is unreadable and `on_bad_image` is fail, not skip, or if the cache cannot be written.
+    `bits` are those by which images of 16 bits are scaled; None: what their numbers really have. Raises UserError if an
+    image is unreadable and `on_bad_image` is fail, not skip, or if the cache cannot be written.
     """
-    key = hashlib.sha256(f"{FORMAT_VERSION} {source.fingerprint()} {size}".encode()).hexdigest()[:16]
-    name = f"{re.sub(r'[^A-Za-z0-9_-]', '-', source.name)}-{size}-{key}"
-    folder = cache_folder(cache_root) / "store" / name
-    is_stale = partial(_is_stale, source, folder)
-    if not folder.is_dir() or is_stale():
-        with cache_errors(folder.parent):
-            make_once(folder, partial(_build, source, size), is_stale)
-    store = _read(folder)
+    store = _store(source, size, cache_root, None)
+    if bits and store.bits not in (None, bits):
+        store = _store(source, size, cache_root, bits)
     if store.bad and on_bad_image == "fail":
         row, reason = min(store.bad.items())
         more = f" (and {len(store.bad) - 1} more)" if len(store.bad) > 1 else ""
@@ -85,15 +86,28 @@ def open_store(source: Source, size: int, cache_root: str | None, on_bad_image: 
     return store
 
 
+def _store(source: Source, size: int, cache_root: str | None, bits: int | None) -> Store:
+    text = f"{FORMAT_VERSION} {source.fingerprint()} {size}" + (f" {bits}" if bits else "")
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    name = f"{re.sub(r'[^A-Za-z0-9_-]', '-', source.name)}-{size}-{key}"
+    folder = cache_folder(cache_root) / "store" / name
+    return kept(folder, _read, partial(_build, source, size, bits), partial(_is_stale, source, folder))
+
+
 def _read(folder: Path) -> Store:
+    """Raises OSError or one of `DAMAGED` where files are missing, cut, or none of ours."""
     # Copy-on-write: torch refuses to wrap an array it could not write to without a warning.
     images = np.load(folder / "images.npy", mmap_mode="c")
     labels, parts = np.load(folder / "labels.npy"), np.load(folder / "parts.npy")
     saved = json.loads((folder / "store.json").read_text())
     bad = {int(row): reason for row, reason in saved["bad"].items()}
+    if not (images.ndim == 4 and images.dtype == np.uint8) or {*map(len, (labels, parts, saved["names"]))} != {
+        len(images)
+    }:
+        raise ValueError("its arrays do not fit together")
     return Store(
         images, labels, parts, saved["names"], tuple(saved["classes"]), bad, saved["may_pass"], folder.name,
-        saved["splits"], saved["left_out"],
+        saved["splits"], saved["left_out"], saved["blank"], saved["bits"],
     )  # fmt: skip
 
 
@@ -117,10 +131,34 @@ def _list(source: Source) -> Listing:
         raise UserError(f"{error.filename or source.name}: cannot be read: {error.strerror or error}") from error
 
 
-def _build(source: Source, size: int, folder: Path) -> None:
+def kept(
+    folder: Path,
+    read: Callable[[Path], Any],
+    fill: Callable[[Path], None],
+    is_stale: Callable[[], bool] = lambda: False,
+) -> Any:
+    """What `read` makes of a folder of the cache, which is made first if it is not there, stale, or damaged."""
+
+    def is_damaged() -> str | None:
+        try:
+            read(folder)
+        except (OSError, *DAMAGED) as error:
+            return str(error).partition("\n")[0] or type(error).__name__
+        return None
+
+    damage = is_damaged() if folder.exists() else None
+    if damage:
+        log.warning("%s was damaged (%s): it is made again", folder, damage)
+    if damage or not folder.is_dir() or is_stale():
+        with cache_errors(folder.parent):
+            make_once(folder, fill, lambda: bool(is_damaged()) or is_stale())
+    return read(folder)
+
+
+def _build(source: Source, size: int, bits: int | None, folder: Path) -> None:
     started = time.perf_counter()
     listing = _list(source)
-    path, n, bad = folder / "images.npy", len(listing.labels), {}
+    path, n, done = folder / "images.npy", len(listing.labels), Decoded()
     if listing.images is not None:
         np.save(path, resize_arrays(listing.images, size))
     else:
@@ -132,13 +170,14 @@ def _build(source: Source, size: int, folder: Path) -> None:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         log.info("decoding %s images of %s, once", f"{n:,}", source.name)
         with tqdm(total=n, desc=f"decoding {source.name}", unit=" images", disable=None) as bar:  # None: on terminals
-            bad = decode_all(listing.container, listing.names, path, bar.update)
+            done = decode_all(listing.container, listing.names, path, bar.update, bits)
     np.save(folder / "labels.npy", listing.labels)
     np.save(folder / "parts.npy", listing.parts)
     metadata = {
         "format_version": FORMAT_VERSION, "source": source.name, "classes": listing.classes,
-        "bad": {row: reason for row, (reason, _) in bad.items()},
-        "may_pass": [row for row, (_, may_pass) in bad.items() if may_pass],
+        "bad": {row: reason for row, (reason, _) in done.bad.items()},
+        "may_pass": [row for row, (_, may_pass) in done.bad.items() if may_pass],
+        "blank": done.blank, "bits": done.bits,
         "names": list(listing.names), "splits": dict(listing.splits), "left_out": list(listing.left_out),
     }  # fmt: skip
     (folder / "store.json").write_text(json.dumps(metadata))

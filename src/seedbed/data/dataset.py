@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.random import Generator, default_rng
@@ -20,16 +20,17 @@ TEST_DRAW, SUBSET_DRAW, VAL_DRAW = 1, 2, 3  # beside the split seed, so that no 
 
 def load(
     source: Source, *, size: int, val_fraction: float, test_fraction: float, split_seed: int, subset: int | None,
-    on_bad_image: str, cache_root: str | None, for_test: bool = False,
+    on_bad_image: str, cache_root: str | None, for_test: bool = False, bits: int | None = None,
 ) -> ImageData:  # fmt: skip
     """Open a source's store and draw the splits, deterministically in `split_seed`.
 
     A source without a test split gives up `test_fraction` of its images, one without a validation split
     `val_fraction` of its training images, both stratified. `subset` keeps that many training images (before the
     validation images are drawn from them), and at most as many validation and test images. With `for_test` a source
-    without any split gives all its images to the test. Raises UserError if a split would be empty, and as `open_store`.
+    without any split gives all its images to the test. `bits` is for `open_store`. Raises UserError if a split would be
+    empty, and as `open_store`.
     """
-    store = open_store(source, size, cache_root, on_bad_image)
+    store = open_store(source, size, cache_root, on_bad_image, bits)
     labels, parts = store.labels, store.parts.copy()
 
     def halves(rows: np.ndarray, fraction: float, draw: int) -> Halves:
@@ -65,7 +66,7 @@ def load(
         *(Split(store.images, labels, rows) for rows in (train, val, test)), classes=store.classes, names=store.names,
         fingerprint=digest.hexdigest(), store=store.key, pixels=hashlib.sha256(sample).hexdigest(),
         skipped=tuple(f"{store.names[row]}: {reason}" for row, reason in sorted(store.bad.items())),
-        reading=_reading(store, parts, {"training": train, "validation": val, "test": test}),
+        reading=_reading(store, parts, {"training": train, "validation": val, "test": test}), bits=store.bits,
     )  # fmt: skip
 
 
@@ -87,7 +88,17 @@ def _reading(store: Store, parts: np.ndarray, rows: Mapping[str, np.ndarray]) ->
         f"{len(store.classes)} classes: {', '.join(store.classes[:NAMED_CLASSES])}{more}",
         f"images: {'; '.join(splits)}",
         f"left out: {'; '.join(out) or 'nothing'}",
+        *noticed(store),
     )
+
+
+def noticed(store: Store) -> Iterator[str]:
+    """What a user should know of the pixels."""
+    if store.blank:
+        some = ", ".join(store.names[row] for row in store.blank[:NAMED_CLASSES])
+        yield f"{len(store.blank):,} images are blank, of one colour, such as {some}"
+    if store.bits not in (None, 16):
+        yield f"images of 16 bits use {store.bits}: 0 to {2**store.bits - 1:,} becomes 0 to 255"
 
 
 def warn_of_missing_classes(data: ImageData, title: str) -> None:

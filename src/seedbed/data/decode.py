@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from seedbed.cpu import cores
 from seedbed.data.formats import FORMATS
@@ -24,8 +25,19 @@ LARGEST_PIXELS = 64_000_000
 LARGEST_FILE = 256 * 2**20
 CHUNK = 512
 Read = Callable[[str], bytes]
-# Row -> why an image could not be read, and whether it may be another time: the disk or the machine was the cause.
-Bad = dict[int, tuple[str, bool]]
+PNG, RGB_OF_16_BITS = b"\x89PNG\r\n\x1a\n", b"\x10\x02"  # the latter behind a PNG's width and height
+FAINT = 16  # an alpha below it everywhere is none: some programs leave it 0, some bands only bear the name
+
+
+@dataclass
+class Decoded:
+    """What was noticed of decoded images."""
+
+    # Row -> why it could not be read, and whether it may be another time: the disk or the machine was the cause.
+    bad: dict[int, tuple[str, bool]] = field(default_factory=dict)
+    peaks: dict[int, int] = field(default_factory=dict)  # row -> the largest number of an image of 16 bits
+    blank: list[int] = field(default_factory=list)  # rows of one colour
+    bits: int | None = None  # that images of 16 bits really have; None without such images
 
 
 class BadImage(Exception):
@@ -69,26 +81,58 @@ def opened(content: bytes) -> Iterator[Image.Image]:
         raise BadImage(str(error) or type(error).__name__) from error
 
 
-def decode(content: bytes, channels: int, size: int) -> np.ndarray:
+def decode(content: bytes, channels: int, size: int, bits: int = 16) -> np.ndarray:
     """Decode an image to uint8 `[channels, size, size]`, grey or RGB (bilinear, antialiased, aspect not kept).
 
-    Transparent pixels are laid on white; 16-bit greys are scaled to 8 bits. Raises BadImage if it is unreadable,
-    truncated or too large, or of greys of 32 bits or of real numbers, which do not say which number is white.
+    It is turned as its orientation tag says. Transparent pixels are laid on white, or on black where nothing would be
+    seen on white. `bits` are those that numbers of 16 bits really have: they are scaled to 8. Raises BadImage if it is
+    unreadable, truncated or too large, or of greys of 32 bits or of real numbers, which do not say which is white.
     """
+    return decode_with_peak(content, channels, size, bits)[0]
+
+
+def decode_with_peak(content: bytes, channels: int, size: int, bits: int = 16) -> tuple[np.ndarray, int]:
+    """What `decode` gives, and the largest number of an image of 16 bits; 0 for others."""
+    peak = 0
     with opened(content) as image:
         image.load()
+        with suppress(Exception):  # a damaged tag turns nothing
+            ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image, peak = _to_8_bits(np.asarray(image), bits)
         elif image.mode in ("I", "F"):
             raise BadImage(f"a grey image of {image.mode} mode, whose white is not known; save it with 8 or 16 bits")
+        elif content[:8] == PNG and content[24:26] == RGB_OF_16_BITS:
+            image, peak = _to_8_bits(_rgb_of_16_bits(content), bits)
         if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = _laid_on_white(image.convert("RGBA"))
         image = image.convert("L" if channels == 1 else "RGB")
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         array = np.asarray(image)
-    return array[None] if channels == 1 else array.transpose(2, 0, 1)
+    return (array[None] if channels == 1 else array.transpose(2, 0, 1)), peak
+
+
+def _to_8_bits(numbers: np.ndarray, bits: int) -> tuple[Image.Image, int]:
+    peak = int(numbers.max(initial=0))
+    return Image.fromarray(np.minimum(numbers >> (bits - 8), 255).astype(np.uint8)), peak
+
+
+def _rgb_of_16_bits(content: bytes) -> np.ndarray:
+    """uint16 `[H, W, 3]`: Pillow gives the upper 8 bits alone."""
+    import cv2
+
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+
+
+def _laid_on_white(image: Image.Image) -> Image.Image:
+    alpha = image.getchannel("A").getextrema()
+    if alpha[1] < FAINT or alpha[0] == 255:
+        return image.convert("RGB")
+    laid = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if alpha[0] < alpha[1] and all(low == high for low, high in laid.getextrema()):
+        laid = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return laid
 
 
 def resize_arrays(images: np.ndarray, size: int) -> np.ndarray:
@@ -112,15 +156,31 @@ def is_colour(container: Path, names: Sequence[str]) -> bool:
     return False
 
 
-def decode_all(container: Path, names: Sequence[str], out: Path, progress: Callable[[int], object]) -> Bad:
+def decode_all(
+    container: Path, names: Sequence[str], out: Path, progress: Callable[[int], object], bits: int | None = None
+) -> Decoded:
     """Decode files into the rows of `out`, an existing `.npy` array, uint8 `[N, C, S, S]`, C 1 or 3, over the cores.
 
     `progress` is called with the number of images of each finished chunk. Rows of unreadable images are left zero.
+    `bits` None: images of 16 bits are scaled by the largest number in all of them.
     """
+    done = _decode_chunks(container, names, range(len(names)), out, progress, bits or 16)
+    peak = max(done.peaks.values(), default=0)
+    done.bits = bits or max(8, peak.bit_length()) if peak else None
+    if bits is None and peak and peak < 2**15:
+        rows = sorted(done.peaks)
+        again = _decode_chunks(container, [names[row] for row in rows], rows, out, lambda _: None, done.bits)
+        done.blank = sorted({*done.blank} - {*rows} | {*again.blank})
+    return done
+
+
+def _decode_chunks(
+    container: Path, names: Sequence[str], rows: Sequence[int], out: Path, progress: Callable[[int], object], bits: int
+) -> Decoded:
     starts = range(0, len(names), CHUNK)
-    chunks = [names[start : start + CHUNK] for start in starts]
+    chunks = [(names[start : start + CHUNK], rows[start : start + CHUNK], bits) for start in starts]
     workers = min(cores(), len(chunks))
-    bad: Bad = {}
+    done = Decoded()
     try:
         with ExitStack() as stack:
             if workers > 1:
@@ -128,36 +188,42 @@ def decode_all(container: Path, names: Sequence[str], out: Path, progress: Calla
                 spawn = multiprocessing.get_context("spawn")
                 pool = stack.enter_context(ProcessPoolExecutor(workers, spawn, _Worker.start, (container, out)))
                 # Closing it cancels what has not begun, or all of it would be decoded before an error is raised.
-                results = stack.enter_context(closing(pool.map(_Worker.decode, chunks, starts)))
+                results = stack.enter_context(closing(pool.map(_Worker.decode, chunks)))
             else:
-                read, rows = stack.enter_context(reader(container)), np.load(out, mmap_mode="r+")
-                results = (decode_rows(read, chunk, rows, start) for chunk, start in zip(chunks, starts, strict=True))
-            for chunk, unread in zip(chunks, results, strict=True):
-                bad |= unread
-                progress(len(chunk))
+                read, array = stack.enter_context(reader(container)), np.load(out, mmap_mode="r+")
+                results = (decode_rows(read, chunk[0], array, chunk[1], bits) for chunk in chunks)
+            for chunk, result in zip(chunks, results, strict=True):
+                done.bad |= result.bad
+                done.peaks |= result.peaks
+                done.blank += result.blank
+                progress(len(chunk[0]))
     except BrokenProcessPool as error:
         raise UserError(
             f"{container}: a process that decodes images was killed, perhaps for want of memory; start again with "
             "more memory free"
         ) from error
-    return bad
+    return done
 
 
-def decode_rows(read: Read, names: Sequence[str], rows: np.ndarray, start: int) -> Bad:
-    """Decode files into `rows[start:]`, uint8 `[N, C, S, S]`."""
-    _, channels, size, _ = rows.shape
-    bad: Bad = {}
-    for row, name in enumerate(names, start):
+def decode_rows(read: Read, names: Sequence[str], array: np.ndarray, rows: Sequence[int], bits: int = 16) -> Decoded:
+    """Decode files into rows of an array, uint8 `[N, C, S, S]`."""
+    _, channels, size, _ = array.shape
+    done = Decoded()
+    for row, name in zip(rows, names, strict=True):
         try:
-            rows[row] = decode(read(name), channels, size)
+            array[row], peak = decode_with_peak(read(name), channels, size, bits)
+            if peak:
+                done.peaks[row] = peak
+            if (array[row] == array[row, :, :1, :1]).all():
+                done.blank.append(row)
         except BadImage as error:
-            bad[row] = str(error), False
+            done.bad[row] = str(error), False
         except Exception as error:  # of the disk; of the zip: damaged, encrypted, packed by an unknown method
             # A link that leads nowhere stays one; bzip2's complaints have no number.
             of_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ELOOP)
             may_pass = of_disk or isinstance(error, MemoryError)
-            bad[row] = f"cannot be read: {str(error) or type(error).__name__}", may_pass
-    return bad
+            done.bad[row] = f"cannot be read: {str(error) or type(error).__name__}", may_pass
+    return done
 
 
 class _Worker:
@@ -166,7 +232,7 @@ class _Worker:
     @classmethod
     def start(cls, container: Path, out: Path) -> None:
         cls.reader = reader(container)  # kept: a reader that is collected closes its zip
-        cls.read, cls.rows = cls.reader.__enter__(), np.load(out, mmap_mode="r+")
+        cls.read, cls.array = cls.reader.__enter__(), np.load(out, mmap_mode="r+")
         threading.Thread(target=cls.end_with_parent, daemon=True).start()
 
     @staticmethod
@@ -175,5 +241,6 @@ class _Worker:
         os._exit(1)
 
     @classmethod
-    def decode(cls, names: Sequence[str], start: int) -> Bad:
-        return decode_rows(cls.read, names, cls.rows, start)
+    def decode(cls, chunk: tuple[Sequence[str], Sequence[int], int]) -> Decoded:
+        names, rows, bits = chunk
+        return decode_rows(cls.read, names, cls.array, rows, bits)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.formats import EXTENSIONS, UNREAD, is_image, suffix
+from seedbed.data.decode import reader
+from seedbed.data.formats import EXTENSIONS, UNREAD, is_image, suffix, unread
 from seedbed.data.layout import Reading, read
 from seedbed.data.reading_words import advice, is_excluded
 from seedbed.data.sources import TRAIN, UNSPLIT, Listing
@@ -17,7 +18,7 @@ from seedbed.data.split_names import SPLIT_NAMES
 from seedbed.data.walk import Entry, Found, central_directory, images_in, walk
 from seedbed.errors import UserError, require
 
-SAMPLED, SAMPLED_BYTES = 64, 2**16
+SAMPLED, SAMPLED_BYTES, SNIFFED = 64, 2**16, 1000
 
 
 class ImageFolder:
@@ -71,6 +72,23 @@ class ImageFolder:
         if self._files is None:
             self._files = sorted(entry for entry in self.found.files if is_image(entry[0]))
         return self._files
+
+    def unread(self) -> dict[str, list[str]]:
+        """Images by their names or first bytes that are not read: what they are -> their paths."""
+        kinds = defaultdict(list)
+        with reader(self.container) as read:
+            left = iter(range(SNIFFED))
+
+            def first_bytes(path: str) -> bytes:
+                with contextlib.suppress(Exception):  # only those of an image count
+                    if next(left, None) is not None:
+                        return read(path)[:16]
+                return b""
+
+            for path, _ in self.found.files:
+                if kind := unread(path, first_bytes):
+                    kinds[kind].append(path)
+        return kinds
 
     def fingerprint(self) -> str:
         """Of the channels; of names, sizes and times of a folder and some of its bytes, or of a zip's directory."""
@@ -146,9 +164,8 @@ class ImageFolder:
         outside = Counter(name.rpartition("/")[0] for name, cls in located if cls is None)
         for folder, n in sorted(outside.items()):
             yield f"{n:,} in {folder or 'the top folder'}, in no class folder of a split"
-        unread = Counter(suffix(path) for path, _ in self.found.files)
-        for ending in sorted(unread.keys() & UNREAD):
-            yield f"{unread[ending]:,} {ending} files, whose format is not read"
+        for kind, files in self.unread().items():
+            yield f"{len(files):,} {kind}"
         counts = {folder: images_in(self.container, folder, is_image) for folder in self.found.skipped}
         if hidden := [folder for folder, n in counts.items() if n]:
             more = f" and {len(hidden) - 3:,} more folders" if len(hidden) > 3 else ""

@@ -51,6 +51,11 @@ class UnlabelledImages(ImageFolder):
             self._files = list(dict.fromkeys(entry for one in path for entry in _entries(one)))
         elif is_image:
             self._files = [_entry(given, given.name)]
+        self.is_whole = self._files is None
+
+    def unread(self) -> dict[str, list[str]]:
+        """Images in the folder or zip that are not read; of a list and a single file decoding tells."""
+        return super().unread() if self.is_whole else {}
 
     def listing(self) -> Listing:
         """All images, with label 0 and without a split."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ import cv2
 import numpy as np
 import sklearn
 
-from seedbed.data.cache import cache_errors, cache_folder
+from seedbed.data.cache import cache_folder, kept
 from seedbed.features.pipeline import FeaturePipeline
-from seedbed.files import make_once
 from seedbed.types import ImageData, Split
 
 log = logging.getLogger(__name__)
@@ -40,18 +40,23 @@ def extract(
     # Not sorted: the order of a pipeline's bags is that of its columns.
     key = json.dumps([versions, images.store, images.fingerprint, parameters])
     folder = cache_folder(cache_root) / "features" / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if not folder.is_dir():
-        with cache_errors(folder.parent):
-            make_once(folder, lambda private: _fill(private, pipeline, images))
+    labels = np.concatenate([split.targets for split in images.splits.values()])
+    samples = kept(folder, partial(_read, pipeline, len(labels)), lambda private: _fill(private, pipeline, images))
+    ends = np.cumsum([len(split) for split in images.splits.values()])
+    train, val, test = (Split(samples, labels, rows) for rows in np.split(np.arange(len(labels)), ends[:-1]))
+    return replace(images, train=train, val=val, test=test)
+
+
+def _read(pipeline: FeaturePipeline, n: int, folder: Path) -> np.ndarray:
+    """The kept features, float32 `[n, F]`; the pipeline takes over what was learned."""
     learned = dict(np.load(folder / "learned.npz", allow_pickle=False))
     found, seconds, importances = learned.pop("found"), learned.pop("seconds"), learned.pop("importances", None)
     pipeline.restore(learned)
     pipeline.found_, pipeline.seconds_, pipeline.importances_ = found, float(seconds), importances
     samples = np.load(folder / "samples.npy", mmap_mode="c")
-    labels = np.concatenate([split.targets for split in images.splits.values()])
-    ends = np.cumsum([len(split) for split in images.splits.values()])
-    train, val, test = (Split(samples, labels, rows) for rows in np.split(np.arange(len(labels)), ends[:-1]))
-    return replace(images, train=train, val=val, test=test)
+    if samples.shape != (n, len(pipeline.kept_)) or samples.dtype != np.float32 or len(found) != n:
+        raise ValueError("its arrays do not fit together")
+    return samples
 
 
 def code(parameters: Any) -> str:

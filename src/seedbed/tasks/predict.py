@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.cache import open_store
+from seedbed.data.dataset import noticed
 from seedbed.data.unlabelled import UnlabelledImages, expand
 from seedbed.errors import UserError
 from seedbed.files import require_file, write_csv, write_or_keep
@@ -25,7 +26,8 @@ HEADER = ("file", "class", "probability")
 def run(request: Request) -> RunResult:
     """Name the class of every image in `images`, what `expand` takes, by the model of `checkpoint`.
 
-    Writes the table `predictions`: file, class, probability, a line an image, and the cache of decoded images.
+    Writes the table `predictions`: file, class, probability, a line an image, and the cache of decoded images. An image
+    that is not read has a line without a class.
 
     Raises:
         UserError: the checkpoint is none of ours, it finds no images, one is unreadable (unless
@@ -40,7 +42,9 @@ def run(request: Request) -> RunResult:
     settings = trained.settings
     source = UnlabelledImages(paths[0] if paths == [request.config["images"]] else paths, trained.metadata["channels"])
     size = settings.dataset.stored_size or trained.image_size
-    store = open_store(source, size, settings.root.cache_root, settings.dataset.on_bad_image)
+    store = open_store(source, size, settings.root.cache_root, settings.dataset.on_bad_image, trained.bits)
+    for line in noticed(store):
+        log.warning("%s", line)
     rows = np.setdiff1d(np.arange(len(store.names)), list(store.bad))
     if not len(rows):
         raise UserError(f"images: none of those in {', '.join(paths[:3])} can be read")
@@ -53,7 +57,15 @@ def run(request: Request) -> RunResult:
         (store.names[row], trained.classes[label], f"{share:.4f}")
         for row, label, share in zip(rows, shares.argmax(1), shares.max(1), strict=True)
     ]
-    write_or_keep("predictions", target, lambda path: write_csv(path, HEADER, lines))
+    unread = source.unread()
+    for kind, files in unread.items():
+        log.warning("left out: %s %s", f"{len(files):,}", kind)
+    left_out = [
+        *(store.names[row] for row in sorted(store.bad)),
+        *(file for files in unread.values() for file in files),
+    ]
+    table_lines = [*lines, *((file, "", "") for file in left_out)]
+    write_or_keep("predictions", target, lambda path: write_csv(path, HEADER, table_lines))
     more = f"\n… and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
     log.info("\n%s%s\n", table(HEADER, lines[:SHOWN]), more)
     counts = ", ".join(f"{name} {n:,}" for name, n in Counter(name for _, name, _ in lines).most_common(SHOWN))
