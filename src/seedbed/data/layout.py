@@ -15,7 +15,7 @@ from seedbed.data.sources import TRAIN, UNSPLIT
 from seedbed.data.split_names import split_folders, split_word
 from seedbed.errors import UserError, require
 
-NUMBERED = re.compile(r"\d")  # session1, 2020: folders that any classes may have in common
+NUMBERED = re.compile(r"[\d\W_]+")  # 2020, 12-31: folders that any classes may have in common
 NAMED = 5
 
 
@@ -161,10 +161,13 @@ def _refuse_other_sets(labelled: Sequence[Split]) -> None:
 def _refuse_what_lies_beside(tree: Tree, found: Sequence[Split], labelled: Sequence[Split]) -> None:
     """Images outside of the splits are left out, but not where they may be a class or a copy of the set."""
     above = {split.parent[:depth] for split in labelled for depth in range(len(split.parent) + 1)}
-    splits = {(*split.parent, split.name) for split in found}
-    beside = [(*f, name) for f in above for name in tree.children(f) if (*f, name) not in above | splits]
     names = frozenset().union(*(split.classes for split in labelled if split.part == TRAIN))
-    sure = len({split.part for split in labelled}) > 1
+    parts = {split.part for split in labelled}
+    # Beside train/<class>/ a test/ without class folders is one whose labels lie elsewhere.
+    unlabelled = [s for s in found if not s.classes and s.part not in parts and s.name not in names]
+    splits = {(*split.parent, split.name) for split in (*labelled, *unlabelled)}
+    beside = [(*f, name) for f in above for name in tree.children(f) if (*f, name) not in above | splits]
+    sure = len(parts) > 1
     doubtful = sorted(f for f in beside if not sure or f[-1] in names or tree.inside(f) & names)
     if doubtful:
         ours, paths = ", ".join(split.path for split in labelled), ["/" + "/".join(folder) for folder in doubtful]
@@ -256,7 +259,7 @@ def _refuse_copies(tree: Tree, top: Folder, words: str) -> None:
 
 def _refuse_same_insides(tree: Tree, top: Folder) -> None:
     """Folders that hold the same folders may be the same classes more than once, or splits of other names."""
-    inside = {name: {n for n in tree.inside((*top, name)) if not NUMBERED.search(n)} for name in tree.children(top)}
+    inside = {name: {n for n in tree.inside((*top, name)) if not NUMBERED.fullmatch(n)} for name in tree.children(top)}
     for one, other in combinations([name for name, folders in inside.items() if len(folders) > 1], 2):
         same = sorted(inside[one] & inside[other])
         if len(same) > 1:
