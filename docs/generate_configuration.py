@@ -60,7 +60,7 @@ class Option:
 
 def read(path: Path, group: str = "") -> Option:
     """Read a yaml file of conf/, and those of its group that it builds on."""
-    text, option = path.read_text(), Option()
+    text, option = path.read_text(encoding="utf-8"), Option()
     for parent in _parents(text):
         inherited = read(path.parent / f"{parent}.yaml", group)
         option.entries.update(inherited.entries)
@@ -197,7 +197,7 @@ def _table(options: Mapping[str, Option]) -> Iterator[str]:
 
 def _first_comment(path: Path) -> str:
     """What --help says of an option."""
-    comments = (line for line in path.read_text().splitlines() if line.startswith("#"))
+    comments = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
     return next(line.lstrip("# ") for line in comments if line != GLOBAL)
 
 
@@ -219,7 +219,7 @@ def _section(conf: Path, group: str, default: str | None) -> Iterator[str]:
 def page() -> str:
     """The text of docs/configuration.md."""
     conf = CONF
-    items = yaml.safe_load((conf / "config.yaml").read_text())["defaults"]
+    items = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     defaults = {group: option for item in items if isinstance(item, dict) for group, option in item.items()}
     root = read(conf / "config.yaml")
     root.entries = {spec.name: root.entries[spec.name] for spec in fields(RootSettings)}
@@ -230,4 +230,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    PAGE.write_text(page(), encoding="utf-8")

@@ -142,7 +142,7 @@ def features_case(recipe: str, given: argparse.Namespace) -> tuple[list[str], st
 
 def report(packages: Sequence[str], notes: Sequence[str], heads: str, lines: list[str]) -> str:
     """A Markdown table under the description of the machine, of these distributions and of what was measured."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return "\n".join([

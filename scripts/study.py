@@ -83,7 +83,7 @@ class Study:
     """A yaml of studies/: what to run, the CSV of the results, and the pages and the plot that show them."""
 
     def __init__(self, path: Path):
-        given = yaml.safe_load(path.read_text())
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
         self.name, self.csv, self.plot = path.name, ROOT / given["csv"], given.get("plot")
         self.pages, self.curves = [ROOT / page for page in given["pages"]], given.get("curves")
         self.show = given.get("show", COLUMNS)
@@ -111,12 +111,12 @@ class Study:
         return [row for row in self.rows if not words or names[row.name] & set(words)]
 
     def read(self) -> list[Line]:
-        return list(csv.DictReader(self.csv.read_text().splitlines())) if self.csv.is_file() else []
+        return list(csv.DictReader(self.csv.read_text(encoding="utf-8").splitlines())) if self.csv.is_file() else []
 
     def write(self, lines: Iterable[Line]) -> None:
         """Write the CSV, in the order of the rows and whole at every moment."""
         unfinished, lines = self.csv.with_suffix(".tmp"), list(lines)
-        with unfinished.open("w", newline="") as file:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows({**line, "title": row.name} for row in self.rows for line in row.lines(lines))
@@ -125,7 +125,7 @@ class Study:
     def write_docs(self) -> None:
         """Write the tables into the pages, and the plot, from what the CSV holds."""
         for page in self.pages:
-            page.write_text(with_tables(page.read_text(), self, self.read()))
+            page.write_text(with_tables(page.read_text(encoding="utf-8"), self, self.read()), encoding="utf-8")
         if self.plot:
             draw(self, self.read(), ROOT / self.plot["file"])
         print("written:", *self.pages)
@@ -158,7 +158,7 @@ def fill(study: Study, words: Sequence[str] = (), seeds: Sequence[int] | None = 
     """Run the named rows, or all that the CSV lacks: a line with an older digest counts as none."""
     lines = {line["command"]: line for line in study.read()}
     git = ["git", "show", f"HEAD:./{study.csv.name}"]
-    shown = subprocess.run(git, cwd=study.csv.parent, capture_output=True, text=True).stdout
+    shown = subprocess.run(git, cwd=study.csv.parent, capture_output=True, text=True, encoding="utf-8").stdout
     committed = list(csv.DictReader(shown.splitlines()))
     todo = ((row, overrides) for row in study.named(words) if not row.commit for overrides in row.runs(seeds))
     for row, overrides in todo:
@@ -202,7 +202,7 @@ def complete(overrides: Sequence[str]) -> Path:
 
 def finished(folder: Path) -> bool:
     path = folder / "result.json"
-    return path.is_file() and json.loads(path.read_text())["status"] == "finished"
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["status"] == "finished"
 
 
 def digest(overrides: Sequence[str]) -> str:
@@ -213,7 +213,7 @@ def digest(overrides: Sequence[str]) -> str:
         raise SystemExit(f"error: {command(overrides)}: {error}") from error
     settings = {key: value for key, value in config.items() if not key.startswith(("data_", "output_", "cache_"))}
     shipped = sorted((ROOT / "src/seedbed/weights").glob(f"{config['model'].get('pretrained')}_*.sha256"))
-    text = json.dumps([settings, *(path.read_text() for path in shipped)], sort_keys=True)
+    text = json.dumps([settings, *(path.read_text(encoding="utf-8") for path in shipped)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -234,9 +234,11 @@ def run(words: Sequence[str], outputs: Path) -> None:
 
 def measured(folder: Path, paper: float | None) -> Line:
     """What a CSV may say of a finished run; `paper` is the accuracy whose first reach in validation is timed."""
-    result, machine = (json.loads((folder / name).read_text()) for name in ("result.json", "environment.json"))
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
-    epochs = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+    result, machine = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("result.json", "environment.json")
+    )
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    epochs = list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
     one_view, features = result.get("test_without_tta", result["test"]), result.get("feature_seconds", 0)
     passed = [features + seconds for seconds in itertools.accumulate(float(epoch["seconds"]) for epoch in epochs)]
     reached = (s for s, epoch in zip(passed, epochs, strict=True) if paper and float(epoch["val_accuracy"]) >= paper)
@@ -253,7 +255,9 @@ def measured(folder: Path, paper: float | None) -> Line:
         **{key: str(result[key]) for key in ("best_epoch", "epochs", "parameters")},
         "feature_seconds": f"{features:.0f}" if features else "",
         "seconds": f"{result['seconds']:.1f}",
-        "wall_seconds": f"{float((folder / WALL).read_text()):.0f}" if (folder / WALL).is_file() else "",
+        "wall_seconds": f"{float((folder / WALL).read_text(encoding='utf-8')):.0f}"
+        if (folder / WALL).is_file()
+        else "",
         "seconds_to_paper": "" if to_paper is None else f"{to_paper:.0f}",
         "precision_used": machine["precision"],
         "device": machine["device"].partition(":")[0],

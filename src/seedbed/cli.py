@@ -33,6 +33,9 @@ SHOWN_BY_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searc
 def main() -> int:
     """Run the command in `sys.argv`; return the exit code (0; 1 for an error; 130 or 143 when asked to stop)."""
     wait_politely()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8, nor a terminal
     try:
         code = _main()
         sys.stdout.flush()
@@ -202,8 +205,6 @@ def _complain(message: object) -> None:
 
 
 def _log_to_terminal() -> None:
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be UTF-8, nor a terminal
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("seedbed")

@@ -47,13 +47,13 @@ def page(folders: Sequence[Path]) -> str:
 
 
 def _first_comment(path: Path) -> str:
-    comments = (line for line in path.read_text().splitlines() if line.startswith("#"))
+    comments = (line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
     return next((line.lstrip("# ") for line in comments if not line.startswith("# @")), "")
 
 
 def _defaults(path: Path) -> dict[str, str]:
     """Group -> default option, off the lines of the defaults list; reading yaml properly would cost an import."""
-    pairs = [line.strip().removeprefix("- ").split(": ") for line in path.read_text().splitlines()]
+    pairs = [line.strip().removeprefix("- ").split(": ") for line in path.read_text(encoding="utf-8").splitlines()]
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and not pair[0].startswith(("override", "#"))}
 
 

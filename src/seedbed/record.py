@@ -81,16 +81,19 @@ class TrainingRecord:
             log.info("only %d steps an epoch: few images learn faster with a smaller train.batch_size", steps)
 
     def _draw_samples(self) -> None:
+        from seedbed.plots.figure import drawable
         from seedbed.plots.samples import draw_samples
 
         data, loader = self.experiment.images, self.experiment.sample_loader
         # Beside a long list of classes there is room for more.
         images, labels = loader.first(SAMPLES if len(data.classes) <= 40 else MANY_SAMPLES)
         images = loader.preprocess.undo(images).cpu().numpy()
-        names = [data.classes[label] for label in labels.tolist()]
+        classes = drawable(data.classes)
+        counts = dict(zip(classes, class_counts(data).values(), strict=True))
+        names = [classes[label] for label in labels.tolist()]
         size = images.shape[-1]
         title = f"{self.request.title}: training images of the first epoch, {size} x {size} pixels"
-        draw_samples(images, names, class_counts(data), title, self.folder.path / "samples.png")
+        draw_samples(images, names, counts, title, self.folder.path / "samples.png")
 
     def progress(self, batches: Iterable[Batch], epoch: int, step: int, steps: int) -> Iterable[Batch]:
         """A bar for each epoch on a terminal, nothing in a log."""

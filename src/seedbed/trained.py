@@ -10,6 +10,7 @@ from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -60,8 +61,8 @@ class TrainedExperiment(Experiment):
 
     @property
     def classes(self) -> Sequence[str]:
-        """Class names in label order, those of the file."""
-        return self.metadata["classes"]
+        """Class names in label order, those of the file; earlier files may have accents apart."""
+        return [normalize("NFC", name) for name in self.metadata["classes"]]
 
     @property
     def bits(self) -> int:

@@ -99,7 +99,7 @@ def _read(folder: Path) -> Store:
     # Copy-on-write: torch refuses to wrap an array it could not write to without a warning.
     images = np.load(folder / "images.npy", mmap_mode="c")
     labels, parts = np.load(folder / "labels.npy"), np.load(folder / "parts.npy")
-    saved = json.loads((folder / "store.json").read_text())
+    saved = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     bad = {int(row): reason for row, reason in saved["bad"].items()}
     if not (images.ndim == 4 and images.dtype == np.uint8) or {*map(len, (labels, parts, saved["names"]))} != {
         len(images)
@@ -180,5 +180,5 @@ def _build(source: Source, size: int, bits: int | None, folder: Path) -> None:
         "blank": done.blank, "bits": done.bits,
         "names": list(listing.names), "splits": dict(listing.splits), "left_out": list(listing.left_out),
     }  # fmt: skip
-    (folder / "store.json").write_text(json.dumps(metadata))
+    (folder / "store.json").write_text(json.dumps(metadata), encoding="utf-8")
     log.info("decoded %s images in %.1f s", f"{n:,}", time.perf_counter() - started)

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from seedbed.cpu import cores
 from seedbed.data.formats import FORMATS
+from seedbed.data.zip_names import entries_of
 from seedbed.errors import UserError
 
 LARGEST_PIXELS = 64_000_000
@@ -51,10 +52,11 @@ def reader(container: Path) -> Iterator[Read]:
         yield lambda name: (container / name).read_bytes()
         return
     with zipfile.ZipFile(container) as archive:
+        entries = entries_of(archive)
 
         def read(name: str) -> bytes:
             # What an entry says of its size need not be true.
-            with archive.open(name) as file:
+            with archive.open(entries[name]) as file:
                 content = file.read(LARGEST_FILE + 1)
             if len(content) > LARGEST_FILE:
                 raise BadImage(f"unpacks to more than {LARGEST_FILE:,} bytes")

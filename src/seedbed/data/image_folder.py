@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -113,7 +114,8 @@ class ImageFolder:
         names = [name for name, _ in self.files()]
         require(names, f"{self.container}: holds no images ({', '.join(sorted(EXTENSIONS))})")
         try:
-            reading = read(names, self.splits)
+            # Of macOS come names with accents apart, which compare as others.
+            reading = read([normalize("NFC", name) for name in names], self.splits)
         except UserError as error:
             raise UserError(f"{self.container}: {error}") from error
         self._refuse_vanishing_classes(reading.holders, names)
@@ -173,6 +175,9 @@ class ImageFolder:
         unused = sorted({f for name in names for f in name.split("/")[:-1] if f.lower() in SPLIT_NAMES})
         if unused and not reading.splits:
             yield f"nothing, though the folders {', '.join(unused)} are taken for no splits"
+        if guessed := self.found.guessed:
+            way = "pack the zip again with names in UTF-8, or give the folder"
+            yield f"nothing, but {len(guessed):,} names are of an unknown encoding, such as {guessed[0]}: {way}"
         if self.exclude:
             yield f"dataset.exclude={','.join(self.exclude)}"
 

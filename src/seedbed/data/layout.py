@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
+from unicodedata import normalize
 
 from seedbed.data.reading_words import KEYS, Folder, listed, mapping_of, quoted
 from seedbed.data.sources import TRAIN, UNSPLIT
@@ -100,7 +101,7 @@ def _typed(splits: Mapping[str, str | Sequence[str]]) -> dict[str, int]:
     expected = "dataset.splits: expected auto, none, or {train: FOLDER, val: FOLDER, test: FOLDER}"
     require("train" in splits and splits.keys() <= KEYS.keys(), f"{expected}, got {dict(splits)}")
     lists = {key: [value] if isinstance(value, str) else value for key, value in splits.items()}
-    return {name: KEYS[key] for key, names in lists.items() for name in names}
+    return {normalize("NFC", name): KEYS[key] for key, names in lists.items() for name in names}
 
 
 def _find(tree: Tree, typed: Mapping[str, int] | None, folder: Folder = ()) -> Iterator[Split]:

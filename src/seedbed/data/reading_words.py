@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
+from unicodedata import normalize
 
 from seedbed.data.sources import TEST, TRAIN, VAL
 
@@ -34,5 +35,6 @@ def mapping_of(parts: Mapping[Folder, int | None]) -> str:
 
 def is_excluded(folder: str, patterns: Sequence[str]) -> bool:
     """Whether a folder is left out: a pattern with a slash is of its whole path, any other of its name."""
+    folder, patterns = normalize("NFC", folder), [normalize("NFC", pattern) for pattern in patterns]
     name = folder.rpartition("/")[2]
     return any(fnmatchcase(folder if "/" in p else name, p.strip("/")) for p in patterns)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from seedbed.data.decode import LARGEST_FILE
 from seedbed.data.split_names import place
+from seedbed.data.zip_names import entries_of, is_guessed, name_of
 from seedbed.errors import UserError
 
 # What systems, NAS and programs keep beside the user's files; folders of a leading dot are skipped, too.
@@ -34,6 +35,7 @@ class Found:
     files: list[Entry] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)  # folders that were not looked into
     empty: list[str] = field(default_factory=list)  # folders without anything in them
+    guessed: list[str] = field(default_factory=list)  # names in a zip that no encoding explains
 
 
 def is_hidden(name: str) -> bool:
@@ -52,7 +54,7 @@ def walk(container: Path) -> Found:
     if container.is_dir():
         _walk_folder(container, found, "", (), set())
     else:
-        _sort_out(walk_zip(container), found)
+        _sort_out(walk_zip(container, found.guessed), found)
     return found
 
 
@@ -123,7 +125,7 @@ def images_in(container: Path, folder: str, is_image: Callable[[str], bool]) -> 
     """How many images lie in a skipped folder, as far as a short look tells."""
     if not container.is_dir():
         with zipfile.ZipFile(container) as archive:
-            return sum(is_image(name) for name in archive.namelist() if name.startswith(f"{folder}/"))
+            return sum(is_image(name) for name in entries_of(archive) if name.startswith(f"{folder}/"))
     looked, images, left = 0, 0, [container / folder]
     while left and looked < LOOKED_AT:
         with contextlib.suppress(OSError), os.scandir(left.pop()) as entries:
@@ -156,20 +158,23 @@ def central_directory(path: Path) -> bytes | None:
     return directory if directory.startswith(b"PK\x01\x02") else None
 
 
-def walk_zip(path: Path) -> Iterator[Entry]:
+def walk_zip(path: Path, guessed: list[str]) -> Iterator[Entry]:
     """Every entry of a zip, with its size and CRC; folders end with a slash. Raises UserError if it is not safe."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+            entries = entries_of(archive)
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: neither a folder nor a readable zip ({error})") from error
-    for entry in entries:
-        name = entry.filename
-        parts = PurePosixPath(name.replace("\\", "/")).parts
-        if name.startswith(("/", "\\")) or PureWindowsPath(name).drive or ".." in parts:
+    for name, entry in entries.items():
+        if not name.strip("/"):
+            continue
+        written = name_of(entry)
+        if written.startswith(("/", "\\")) or PureWindowsPath(written).drive or ".." in name.split("/"):
             raise UserError(f"{path}: the entry {name!r} leaves the archive's root; this zip is not to be trusted")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UserError(f"{path}: the entry {name!r} is a link; pack the image itself")
         if entry.file_size > LARGEST_FILE:
             raise UserError(f"{path}: the entry {name!r} unpacks to {entry.file_size:,} bytes; too large an image")
+        if is_guessed(entry):
+            guessed.append(name)
         yield name, f"{entry.file_size} {entry.CRC:08x}"

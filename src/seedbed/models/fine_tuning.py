@@ -109,7 +109,7 @@ def find_weights(model: nn.Module | None, source: str) -> Path:
     shipped = {path.stem.rpartition("_")[0]: path for path in sorted(SHIPPED.glob(f"*_{kind}.safetensors"))}
     if path := shipped.get(source):
         expected, digest = path.with_suffix(".sha256"), hashlib.sha256(path.read_bytes()).hexdigest()
-        if not expected.is_file() or expected.read_text().split()[:1] != [digest]:
+        if not expected.is_file() or expected.read_text(encoding="utf-8").split()[:1] != [digest]:
             raise UserError(f"model.pretrained: {path} is not the file that was shipped; install seedbed again")
         return path
     with contextlib.suppress(OSError, RuntimeError, ValueError):  # no such user, too long a name, a zero byte

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from seedbed.plots.figure import save
+from seedbed.plots.figure import drawable, save
 
 ANNOTATED = 20  # the most classes whose counts are written into the cells
 
@@ -18,6 +18,7 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str, path:
     A small one has the counts in its cells. In a large one every class is still named at the edges, and the most
     frequent confusions are listed beside it.
     """
+    classes = drawable(classes)
     k, small = len(classes), len(classes) <= ANNOTATED
     side = max(4.5, 0.62 * k) if small else min(max(0.12 * k, 6), 60)  # inches
     figure = Figure(figsize=(side, side))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from seedbed.data.loader import Loader
-from seedbed.plots.figure import TRAIN_COLOUR, VAL_COLOUR, draw_image, save
+from seedbed.plots.figure import TRAIN_COLOUR, VAL_COLOUR, draw_image, drawable, save
 from seedbed.plots.grad_cam import evidence_layer, grad_cam
 from seedbed.runs.text_tables import short
 from seedbed.types import Split
@@ -64,7 +64,7 @@ def draw_evidence(
     with torch.no_grad(), autocast():
         confidences = model(x).float().softmax(1).gather(1, of_class[:, None])[:, 0].cpu().numpy()
     images = loader.preprocess.undo(x).cpu().numpy()
-    where = f"{stage} ({height} x {width})"
+    where, classes = f"{stage} ({height} x {width})", drawable(classes)
     draw_overlays(images, maps, labels, predictions, confidences, classes, where, title, path)
 
 

@@ -15,7 +15,7 @@ from seedbed.features.descriptors import BINS, CELLS, LAB_OFFSET, LAB_SPAN, Dens
 from seedbed.features.orb import OrbHog
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.features.visual_words import BagOfVisualWords
-from seedbed.plots.figure import TRAIN_COLOUR, VAL_COLOUR, save
+from seedbed.plots.figure import TRAIN_COLOUR, VAL_COLOUR, drawable, save
 from seedbed.runs.run_folder import RunFolder
 from seedbed.runs.text_tables import short
 from seedbed.types import ImageData
@@ -32,7 +32,8 @@ def describe_features(folder: RunFolder, pipeline: FeaturePipeline, images: Imag
     # One image of each class first, as far as they go.
     _, first = np.unique(train.targets, return_index=True)
     rows = train.index[np.concatenate([first, np.setdiff1d(np.arange(min(len(train), 64)), first)])[:SAMPLES]]
-    names = [images.classes[label] for label in train.labels[rows]]
+    classes = drawable(images.classes)
+    names = [classes[label] for label in train.labels[rows]]
     draw_key_points(pipeline, train.images[rows], names, title, folder.path / "key_points.png")
     draw_words(pipeline, title, folder.path / "words.png")
     if pipeline.importances_ is not None:

@@ -15,6 +15,6 @@ def draw_run(folder: Path, title: str, best_epoch: int) -> None:
     rows = read_history(folder / "metrics.csv")
     for metric in ("loss", "accuracy"):
         draw_curves(rows, metric, best_epoch, title, folder / f"{metric}.png")
-    with (folder / "confusion.csv").open() as file:
+    with (folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
         (_, *classes), *body = csv.reader(file)
     draw_confusion(np.array([row[1:] for row in body], int), classes, title, folder / "confusion.png")

@@ -39,14 +39,18 @@ def environment(device: dict[str, Any]) -> dict[str, Any]:
 
 def _cpu_name() -> str:
     with contextlib.suppress(OSError):  # elsewhere than on Linux
-        if name := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+        if name := re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        ):
             return name[1]
     return platform.processor() or platform.machine()
 
 
 def _git(file: Path) -> dict[str, Any] | None:
     """Commit of the code that runs and whether it was changed; None outside a clone of seedbed."""
-    run = partial(subprocess.run, cwd=file.parent, capture_output=True, text=True, timeout=10, check=True)
+    run = partial(
+        subprocess.run, cwd=file.parent, capture_output=True, text=True, encoding="utf-8", timeout=10, check=True
+    )
     try:
         # Installed into an environment that lies inside some other clone, this file is not tracked there.
         run(["git", "ls-files", "--error-unmatch", str(file)])

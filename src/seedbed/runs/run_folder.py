@@ -97,7 +97,7 @@ class RunFolder(contextlib.AbstractContextManager):
         """environment.json: of the first start, and under `resumed` of those that went on with the run."""
         path = self.path / "environment.json"
         if resumed and path.exists():
-            first = json.loads(path.read_text())
+            first = json.loads(path.read_text(encoding="utf-8"))
             environment = {**first, "resumed": [*first.get("resumed", []), environment]}
         self.write_json("environment.json", environment)
 

@@ -62,12 +62,12 @@ def find(root: Path, holding: Sequence[str] = ()) -> list[Run]:
 
 def _read(root: Path, folder: Path) -> Run:
     paths = (folder / name for name in ("result.json", "environment.json", "overrides.json"))
-    contents = [json.loads(path.read_text()) if path.is_file() else {} for path in paths]
+    contents = [json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {} for path in paths]
     if not all(isinstance(content, dict) for content in contents):
         raise ValueError("not written by seedbed")
     result, environment, saved = contents
     config = folder / "config.yaml"
-    lines = config.read_text().splitlines() if config.is_file() else [folder.name]
+    lines = config.read_text(encoding="utf-8").splitlines() if config.is_file() else [folder.name]
     seed = next((line.partition(": ")[2] for line in lines if line.startswith("seed: ")), "")
     machine = " ".join(str(environment.get(key)) for key in ("git", "device", "gpu", "precision"))
     alike = "\n".join([*(line for line in lines if not line.startswith(NEUTRAL)), machine])
@@ -85,7 +85,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.csv, one a finished epoch; none where the file is missing."""
     if not path.is_file():
         return []
-    with path.open() as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 

@@ -91,7 +91,7 @@ def _show(path: Path, which: str, summary: dict[str, dict[str, float]], of_run: 
     if which != "test" or not of_run:
         return
     recorded = path.parent / "result.json"
-    expected = json.loads(recorded.read_text()).get("test") if recorded.is_file() else None
+    expected = json.loads(recorded.read_text(encoding="utf-8")).get("test") if recorded.is_file() else None
     if expected:
         other = [f"{key} {was} recorded, {metrics[key]} now" for key, was in expected.items() if was != metrics[key]]
         log.info("; ".join(other) if other else "identical to the metrics that the run recorded")
