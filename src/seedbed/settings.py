@@ -78,6 +78,7 @@ class TrainSettings:
     grad_clip: float | None = above(0)
     keep_last: bool
     tta: Literal[1, 2, 6] = 1
+    ties: Literal["loss", "first"] = "first"
     initial_size: int | None = at_least(1, default=None)
     initial_fraction: float = between(0, 1, default=0.5)
 
