@@ -9,7 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
+
+from seedbed.experiment import Experiment
+from seedbed.upgrade import upgraded
 
 OLD = Path(__file__).parent / "old_runs"
 STATUS = {path.parent.name: json.loads(path.read_text())["status"] for path in sorted(OLD.glob("*/result.json"))}
@@ -69,6 +73,12 @@ def test_an_interrupted_run_is_resumed_and_its_sweep_ranked_anew(seedbed, output
         "identical to the metrics" in seedbed("task=evaluate", f"checkpoint={folder}", "device.threads=1").check().out
     )
     assert "nothing to go on with" in seedbed(f"resume={folder}").check().out
+
+
+@pytest.mark.parametrize("name", STATUS)
+def test_they_keep_the_first_of_equal_epochs_as_they_began(name):
+    config = yaml.safe_load((OLD / name / "config.yaml").read_text())
+    assert "ties" not in config["train"] and Experiment(upgraded(config)).settings.train.ties == "first"
 
 
 def test_all_show_in_the_run_table(seedbed, tmp_path):

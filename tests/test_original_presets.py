@@ -65,7 +65,7 @@ def test_the_paper_s_settings(preset):
     expected = {
         "train.epochs": epochs, "train.batch_size": batch, "train.patience": stopping, "scheduler.patience": plateau,
         "optimizer.lr": lr, "scheduler._target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
-        "train.label_smoothing": 0.0, "train.tta": 1, **settings,
+        "train.label_smoothing": 0.0, "train.tta": 1, "train.ties": "first", **settings,
     }  # fmt: skip
     assert {key: select(tree, key) for key in expected} == expected
     without_target = {

@@ -244,7 +244,7 @@ class Experiment:
         """All that training changes, before its first step."""
         settings, steps = self.settings.train, self.settings.train.epochs * len(self.train_loader)
         scheduler, per_batch = build_scheduler(self.settings, self.optimizer, steps)
-        stopping = EarlyStopping(settings.monitor, settings.patience)
+        stopping = EarlyStopping(settings.monitor, settings.patience, settings.ties)
         return State(self.model, self.optimizer, scheduler, stopping, per_batch)
 
     def fit(self, stop: Callable[[], bool] = lambda: False, **arguments: Any) -> Iterator[State]:

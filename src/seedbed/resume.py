@@ -85,7 +85,7 @@ def restore(experiment: Experiment, folder: Path) -> None:
         raise UserError(f"resume: the images or their splits are not those that {folder} began with; start a new run")
     try:
         experiment.state.load_state_dict(saved)
-    except (KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+    except (LookupError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(
             f"{path}: does not fit the run that {folder / 'config.yaml'} describes ({in_short(error)})"
         ) from error

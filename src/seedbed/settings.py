@@ -69,6 +69,7 @@ class TrainSettings:
     tta: Literal[1, 2, 6] = 1
     initial_size: Pixels | None = None
     initial_fraction: Probability = 0.5
+    ties: Literal["loss", "first"] = "first"
 
 
 @dataclass(frozen=True)

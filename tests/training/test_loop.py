@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import pickle
 
 import numpy as np
@@ -44,9 +45,49 @@ def test_metrics_equal_scikit_learns(classes, n, seed):
 
 def test_early_stopping_waits_for_its_patience():
     stopping = EarlyStopping("val_accuracy", 2)
-    assert [stopping.update(e, f) for e, f in enumerate([0.5, 0.6, 0.6, 0.55], 1)] == [True, True, False, False]
+    assert [stopping.update(e, f, 1) for e, f in enumerate([0.5, 0.6, 0.6, 0.55], 1)] == [True, True, False, False]
     assert stopping.exhausted and stopping.best_epoch == 2
-    assert EarlyStopping("val_loss", None).update(1, float("nan"))
+
+
+@pytest.mark.parametrize(("ties", "kept"), [("loss", [1, 3, 5]), ("first", [1, 3])])
+def test_a_tie_goes_to_the_lower_loss_and_patience_goes_on(ties, kept):
+    stopping = EarlyStopping("val_accuracy", 3, ties)
+    epochs = [(0.5, 1.0), (0.4, 0.1), (0.6, 0.9), (0.6, 0.9), (0.6, 0.8), (0.6, 0.85)]
+    assert [e for e, (value, loss) in enumerate(epochs, 1) if stopping.update(e, value, loss)] == kept
+    assert stopping.waited == 3 and stopping.exhausted and stopping.best_epoch == kept[-1]
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
+def test_nan_is_worse_than_any_number(monitor):
+    nan, stopping = float("nan"), EarlyStopping(monitor, None)
+    epochs = [(nan, nan), (0.5, nan), (nan, 0.1), (0.5, 0.3), (0.5, nan)]
+    assert [stopping.update(e, *pair) for e, pair in enumerate(epochs, 1)] == [True, True, False, True, False]
+
+
+FEW = st.sampled_from([0.25, 0.5, 0.75, float("nan")])
+
+
+@given(
+    st.lists(st.tuples(FEW, FEW), min_size=1, max_size=12), st.integers(0, 12), st.sampled_from(["loss", "first"]),
+    st.sampled_from(["val_accuracy", "val_loss"]), st.integers(1, 4),
+)  # fmt: skip
+def test_a_state_in_the_middle_changes_no_choice(epochs, middle, ties, monitor, patience):
+    whole, resumed = (EarlyStopping(monitor, patience, ties) for _ in range(2))
+    for epoch, (value, loss) in enumerate(epochs, 1):
+        if epoch == middle + 1:
+            state, resumed = resumed.state_dict(), EarlyStopping(monitor, patience, ties)
+            resumed.load_state_dict(state)
+        assert whole.update(epoch, value, loss) == resumed.update(epoch, value, loss)
+        assert (whole.best_epoch, whole.waited, whole.exhausted) == (
+            resumed.best_epoch, resumed.waited, resumed.exhausted,
+        )  # fmt: skip
+    sign = 1 if monitor == "val_accuracy" else -1
+    numbers = [sign * value for value, _ in epochs if value == value]
+    best = [e for e, (value, _) in enumerate(epochs, 1) if not numbers or sign * value == max(numbers)]
+    expected = best[0]
+    if ties == "loss":
+        expected = min(best, key=lambda e: (np.nan_to_num(epochs[e - 1][1], nan=np.inf), e))
+    assert whole.best_epoch == expected
 
 
 def make_state(dropout: float = 0.3, one_cycle: bool = False) -> State:
@@ -111,6 +152,37 @@ def test_a_loop_stopped_at_any_step_goes_on_exactly(tmp_path, steps, one_cycle):
     damaged.load_state_dict(spoilt)
     list(run(damaged))
     assert not same(whole, damaged), "the comparison can fail"
+
+
+@pytest.mark.parametrize("ties", ["loss", "first"])
+def test_a_tie_is_decided_after_a_resume_as_in_one_go(ties):
+    """Every validation image right from the second epoch on: the loss alone goes on falling."""
+
+    def state() -> State:
+        start = make_state(dropout=0)
+        start.stopping = EarlyStopping("val_accuracy", None, ties)
+        return start
+
+    def easy(start: State, epochs: int) -> list[int]:
+        images = np.repeat(np.arange(3) * 100, 30).astype(np.uint8)[:, None, None, None]
+        split = image_split(np.broadcast_to(images, (90, 1, 6, 6)).copy(), np.repeat(np.arange(3), 30))
+        common = {"preprocess": Preprocess(6, (0.5,), (0.5,)), "device": torch.device("cpu"), "batch_size": 30}
+        loaders = Loader(split, seed=0, **common), Loader(split, **common)
+        list(fit(start, *loaders, epochs=epochs, seed=0, classes=3, loss=nn.CrossEntropyLoss(),
+                 autocast=contextlib.nullcontext))  # fmt: skip
+        return [row["epoch"] for row in start.history if row["val_accuracy"] == 1]
+
+    whole, half, resumed, of_old_version = state(), state(), state(), state()
+    right = easy(whole, 12)
+    assert len(right) > 3 and whole.stopping.best_epoch == {"loss": 12, "first": right[0]}[ties]
+    easy(half, 10)
+    saved = copy.deepcopy(half.state_dict())
+    resumed.load_state_dict(copy.deepcopy(saved))
+    saved["stopping"].pop("best_loss")
+    of_old_version.load_state_dict(saved)
+    for again in (resumed, of_old_version):
+        easy(again, 12)
+        assert same(whole, again) and again.stopping == whole.stopping
 
 
 def test_moments_follow_their_weights_into_another_memory_format():
@@ -218,7 +290,7 @@ def test_the_keys_of_last_pt_are_those_of_version_0_1():
         "model", "optimizer", "schedule", "stopping", "epoch", "step", "losses", "hits", "rate", "history", "best",
         "seconds", "generator", "cuda_generators",
     }  # fmt: skip
-    assert set(saved["stopping"]) == {"best", "best_epoch", "waited"}
+    assert set(saved["stopping"]) - {"best_loss"} == {"best", "best_epoch", "waited"}
 
 
 def test_a_gradient_is_clipped_to_its_largest_norm():

@@ -79,7 +79,9 @@ class State:
                     moments[key] = torch.empty_like(parameter).copy_(value)
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["schedule"])
-        self.stopping.load_state_dict(state["stopping"])
+        best_epoch = state["stopping"]["best_epoch"]  # earlier versions noted no loss beside it
+        noted = {"best_loss": state["history"][best_epoch - 1]["val_loss"]} if best_epoch else {"best_loss": math.nan}
+        self.stopping.load_state_dict({**noted, **state["stopping"]})
         for key in ("epoch", "step", "losses", "hits", "history", "best", "seconds"):
             setattr(self, key, state[key])
         self.lr = state["rate"]
@@ -141,7 +143,7 @@ def fit(
             raise NonFiniteLoss("validation", state.epoch + 1, state.step, val_loss)
         row = _epoch_row(state, train, val_loss, measure(labels, predictions, classes))
         _step_scheduler(state, row)
-        if state.stopping.update(row["epoch"], row[state.stopping.monitor]):
+        if state.stopping.update(row["epoch"], row[state.stopping.monitor], val_loss):
             state.best = {k: v.detach().to("cpu", copy=True) for k, v in model.state_dict().items()}
         state.epoch, state.step, state.seconds = state.epoch + 1, 0, 0.0
         state.history.append({**row, "seconds": time.perf_counter() - started})
