@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from seedbed.data.cache import cache_errors, cache_folder
 from seedbed.data.preprocess import Preprocess
 from seedbed.errors import UserError
 from seedbed.experiment import FEATURES, Experiment
@@ -93,7 +94,11 @@ class TrainedExperiment(Experiment):
         """A split of images as the model takes them: as they are, or as vectors of features."""
         if self.preprocess is not None:
             return split
-        samples = self.fitted_pipeline.transform(split.images[split.index])
+        from seedbed.features.parts import in_files
+
+        folder = cache_folder(self.settings.root.cache_root)
+        with cache_errors(folder):
+            samples = self.fitted_pipeline.transform(split, in_files(folder))
         return Split(samples, split.targets, np.arange(len(samples)))
 
     @cached_property

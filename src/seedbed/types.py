@@ -23,6 +23,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Some images of this split, gathered: the split stands for an array `[N, C, H, W]` that is never made."""
+        return self.images[self.index[rows]]
+
     @property
     def targets(self) -> np.ndarray:
         """int64 `[N]`: the labels of this split, in its order."""

@@ -78,7 +78,12 @@ def test_splits_are_read_by_their_index(tmp_path):
 def fits(monkeypatch) -> list[int]:
     """One entry for each time that a pipeline is fitted."""
     calls, fit = [], FeaturePipeline.fit_transform
-    monkeypatch.setattr(FeaturePipeline, "fit_transform", lambda self, X, y: calls.append(len(X)) or fit(self, X, y))
+
+    def counted(self, X, *arguments):
+        calls.append(len(X))
+        return fit(self, X, *arguments)
+
+    monkeypatch.setattr(FeaturePipeline, "fit_transform", counted)
     return calls
 
 
@@ -134,7 +139,7 @@ def test_a_failed_extraction_leaves_nothing(tmp_path, monkeypatch, fits):
     data = data_set(*pictures())
     with monkeypatch.context() as m, pytest.raises(RuntimeError):
         m.setattr(
-            FeaturePipeline, "transform_with_found", lambda self, X: (_ for _ in ()).throw(RuntimeError("killed"))
+            FeaturePipeline, "transform_with_found", lambda self, *_: (_ for _ in ()).throw(RuntimeError("killed"))
         )
         extract(small_pipeline(), data, {}, str(tmp_path))
     assert not [p for p in (tmp_path / "features").iterdir() if p.is_dir()]

@@ -142,7 +142,7 @@ def kept(
     def is_damaged() -> str | None:
         try:
             read(folder)
-        except (OSError, *DAMAGED) as error:
+        except (OSError, UserError, *DAMAGED) as error:
             return str(error).partition("\n")[0] or type(error).__name__
         return None
 

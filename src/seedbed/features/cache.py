@@ -16,6 +16,7 @@ import numpy as np
 import sklearn
 
 from seedbed.data.cache import cache_folder, kept
+from seedbed.features.parts import in_files, parts_of, reserve
 from seedbed.features.pipeline import FeaturePipeline
 from seedbed.types import ImageData, Split
 
@@ -78,15 +79,24 @@ def _modules(node: Any) -> Iterator[Path]:
 
 def _fill(private: Path, pipeline: FeaturePipeline, images: ImageData) -> None:
     started = time.perf_counter()
-    train, *others = (split.images[split.index] for split in images.splits.values())
-    log.info("extracting features of %s images, once", f"{sum(map(len, (train, *others))):,}")
-    parts = [(pipeline.fit_transform(train, images.train.targets), pipeline.found_)]
-    parts += [pipeline.transform_with_found(pixels) for pixels in others]
-    features, found = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    np.save(private / "samples.npy", features)
-    learned = {**pipeline.arrays(), "found": found}
+    train, *others = images.splits.values()
+    n, allocate = sum(map(len, (train, *others))), in_files(private.parent)
+    log.info("extracting features of %s images, once", f"{n:,}")
+    features = pipeline.fit_transform(train, train.targets, allocate)
+    path, end, found = private / "samples.npy", len(train), [pipeline.found_]
+    samples = np.lib.format.open_memmap(path, "w+", np.float32, (n, features.shape[1]))
+    with path.open("r+b") as file:
+        reserve(file, path.stat().st_size)
+    for rows in parts_of(end):
+        samples[rows] = features[rows]
+    del features
+    for split in others:
+        part, end = samples[end : end + len(split)], end + len(split)
+        found.append(pipeline.transform_with_found(split, lambda _, part=part: part)[1])
+    samples.flush()
+    learned = {**pipeline.arrays(), "found": np.concatenate(found)}
     if pipeline.importances_ is not None:
         learned["importances"] = pipeline.importances_
     seconds = time.perf_counter() - started
     np.savez(private / "learned.npz", seconds=seconds, **learned)
-    log.info("%d features in %.1f s", features.shape[1], seconds)
+    log.info("%d features in %.1f s", samples.shape[1], seconds)

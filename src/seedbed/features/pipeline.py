@@ -10,14 +10,19 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from seedbed.errors import UserError
+from seedbed.features.parts import Allocate, in_memory, parts_of
 from seedbed.features.selection import ForestSelection
 from seedbed.features.visual_words import BagOfVisualWords
+from seedbed.types import Split
 
-ROWS, BLOCK = 4096, 1024
+BLOCK = 1024
 
 
 class FeaturePipeline(TransformerMixin, BaseEstimator):
     """Histograms of one or more bags of visual words, the columns that a forest keeps, scaled.
+
+    Where a method takes images, a `Split` stands for its own, gathered a few at a time. `allocate` makes the large
+    arrays: in memory, or with `parts.in_files` on the disk, so that memory does not grow with the number of images.
 
     Args:
         visual_words: name -> bag of visual words; their histograms are laid side by side.
@@ -45,47 +50,58 @@ class FeaturePipeline(TransformerMixin, BaseEstimator):
         self.fit_transform(X, y)
         return self
 
-    def fit_transform(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def fit_transform(self, X: np.ndarray | Split, y: np.ndarray, allocate: Allocate = in_memory) -> np.ndarray:
         """Fit, and return float32 `[N, F]`: what `transform` would give for the same images."""
         if not self.visual_words:
             raise UserError("features.visual_words: expected at least one bag of visual words")
         self.bags_ = {name: clone(bag).fit(X) for name, bag in self.visual_words.items()}
-        columns, self.found_ = self._histograms(X)
+        columns = allocate((len(X), sum(bag.n_features_ for bag in self.bags_.values())))
+        self.found_ = self._histograms(X, slice(None), columns)
         self.importances_, self.kept_ = None, np.arange(columns.shape[1])
         if self.selection is not None:
-            selection = clone(self.selection).fit(columns, y)
+            selection = clone(self.selection).fit(columns, y, allocate)
             self.kept_, self.importances_ = selection.kept_, selection.importances_
-            columns = np.take(columns, self.kept_, axis=1)
+            every, columns = columns, allocate((len(X), len(self.kept_)))
+            for rows in parts_of(len(X)):
+                np.take(every[rows], self.kept_, axis=1, out=columns[rows])
+            del every
         standard = self.scaling == "standard"
         offset, spread = mean_and_deviation(columns) if standard else (columns.min(0), np.ptp(columns, 0))
         # A feature that never varies stays at 0.
         factor = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0)
         self.offset_, self.factor_ = offset.astype(np.float32), factor.astype(np.float32)
-        return self._scale(columns)
+        for rows in parts_of(len(X)):
+            self._scale(columns[rows])
+        return columns
 
-    def transform(self, X: np.ndarray) -> np.ndarray:
+    def transform(self, X: np.ndarray | Split, allocate: Allocate = in_memory) -> np.ndarray:
         """uint8 `[N, C, H, W]` -> float32 `[N, F]`, finite."""
-        return self.transform_with_found(X)[0]
+        return self.transform_with_found(X, allocate)[0]
 
-    def transform_with_found(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def transform_with_found(
+        self, X: np.ndarray | Split, allocate: Allocate = in_memory
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What `transform` gives, and bool `[N]`: which images have key points."""
         check_is_fitted(self, "kept_")
-        features, found = np.empty((len(X), len(self.kept_)), np.float32), np.empty(len(X), dtype=bool)
-        for start in range(0, len(X), ROWS):
-            rows = slice(start, start + ROWS)
-            columns, found[rows] = self._histograms(X[rows])
-            features[rows] = self._scale(np.take(columns, self.kept_, axis=1))
+        features, found = allocate((len(X), len(self.kept_))), np.empty(len(X), dtype=bool)
+        width = sum(bag.n_features_ for bag in self.bags_.values())
+        for rows in parts_of(len(X)):
+            columns = in_memory((rows.stop - rows.start, width))
+            found[rows] = self._histograms(X, rows, columns)
+            np.take(columns, self.kept_, axis=1, out=features[rows])
+            self._scale(features[rows])
         return features, found
 
-    def _histograms(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts, found = zip(*(bag.histograms(X) for bag in self.bags_.values()), strict=True)
-        return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)), np.all(found, axis=0)
+    def _histograms(self, X: np.ndarray | Split, rows: slice, out: np.ndarray) -> np.ndarray:
+        """Fill `out` with the histograms of these images; bool, which have key points."""
+        ends = np.cumsum([bag.n_features_ for bag in self.bags_.values()])
+        parts = zip(self.bags_.values(), np.split(out, ends[:-1], axis=1), strict=True)
+        return np.all([bag.histograms(X, rows, part)[1] for bag, part in parts], axis=0)
 
-    def _scale(self, columns: np.ndarray) -> np.ndarray:
+    def _scale(self, columns: np.ndarray) -> None:
         """In place."""
         columns -= self.offset_
         columns *= self.factor_
-        return columns
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that was learned, as arrays; `restore` makes a fitted pipeline of them."""

@@ -15,7 +15,9 @@ from seedbed.annotations import Count, Few, Range, Seed
 from seedbed.cpu import cores
 from seedbed.errors import UserError
 from seedbed.features.descriptors import CHUNK, Descriptor, Descriptors, at_least
-from seedbed.features.vocabulary import Vocabulary
+from seedbed.features.parts import in_memory, parts_of
+from seedbed.features.vocabulary import IncrementalKMeans, Vocabulary
+from seedbed.types import Split
 
 Assignment = Literal["hard", "soft"]
 Norm = Literal["l1", "l2", "none"]
@@ -57,8 +59,11 @@ class BagOfVisualWords(TransformerMixin, BaseEstimator):
         self.sample = sample
         self.random_state = random_state
 
-    def fit(self, X: np.ndarray, y: None = None) -> BagOfVisualWords:
+    def fit(self, X: np.ndarray | Split, y: None = None) -> BagOfVisualWords:
         """Learn the visual words from uint8 `[N, C, H, W]`.
+
+        The descriptors of the drawn images are in memory at once, unless the vocabulary learns batch by batch and
+        `sample` is None.
 
         Raises:
             UserError: impossible levels or power, or a patch larger than the images.
@@ -69,11 +74,17 @@ class BagOfVisualWords(TransformerMixin, BaseEstimator):
         at_least(1, self, "images", "sample")
         at_least(0, self, "random_state")
         rng = np.random.default_rng(self.random_state)
-        described = self.descriptor.describe(X[_draw(rng, len(X), self.images)])
-        rows = _draw(rng, len(described.values), self.sample)
+        drawn, vocabulary = _draw(rng, len(X), self.images), clone(self.vocabulary)
         # One thread, so that the words do not depend on the number of cores.
         with THREADS.limit(limits=1):
-            vocabulary = clone(self.vocabulary).fit(described.values[rows], images=described.images[rows])
+            if self.sample is None and isinstance(vocabulary, IncrementalKMeans):
+                at_least(1, vocabulary, "batch")
+                parts = parts_of(len(drawn), vocabulary.batch)
+                vocabulary.fit_batches(self.descriptor.describe(X[drawn[part]]).values for part in parts)
+            else:
+                described = self.descriptor.describe(X[drawn])
+                rows = _draw(rng, len(described.values), self.sample)
+                vocabulary.fit(described.values[rows], images=described.images[rows])
         return self.restore(vocabulary.words_)
 
     def restore(self, words: np.ndarray) -> BagOfVisualWords:
@@ -86,20 +97,23 @@ class BagOfVisualWords(TransformerMixin, BaseEstimator):
         """uint8 `[N, C, H, W]` -> float32 `[N, n_features_]`."""
         return self.histograms(X)[0]
 
-    def histograms(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What `transform` gives, and bool `[N]`: which images have key points."""
+    def histograms(
+        self, X: np.ndarray | Split, rows: slice = slice(None), out: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `transform` gives for these rows, in `out` if given, and bool `[N]`: which images have key points."""
         check_is_fitted(self)
-        histograms, found = np.empty((len(X), self.n_features_), np.float32), np.empty(len(X), dtype=bool)
+        first, end, _ = rows.indices(len(X))
+        n = end - first
+        histograms, found = in_memory((n, self.n_features_)) if out is None else out, np.empty(n, dtype=bool)
 
-        def fill(start: int) -> None:
-            rows = slice(start, start + CHUNK)
-            described = self.descriptor.describe_chunk(X[rows])
-            histograms[rows], found[rows] = self.encode(described), described.found
+        def fill(chunk: slice) -> None:
+            described = self.descriptor.describe_chunk(X[first + chunk.start : first + chunk.stop])
+            histograms[chunk], found[chunk] = self.encode(described), described.found
 
         # One chunk a core, from pixels to histograms: the descriptors of all images never exist at once. The matrix
         # products' own threads would fight these.
         with THREADS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
-            list(pool.map(fill, range(0, len(X), CHUNK)))
+            list(pool.map(fill, parts_of(n, CHUNK)))
         return histograms, found
 
     def encode(self, described: Descriptors) -> np.ndarray:

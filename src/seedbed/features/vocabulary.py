@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans, MiniBatchKMeans
@@ -9,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from seedbed.annotations import Count, Seed, Width
 from seedbed.features.descriptors import at_least
+from seedbed.features.parts import parts_of
 
 
 class Vocabulary(BaseEstimator):
@@ -28,7 +31,7 @@ class Vocabulary(BaseEstimator):
         at_least(0, self, "random_state")
         X = validate_data(self, X, dtype=np.float32)
         centres = self._centres(X, np.arange(len(X)) if images is None else images)
-        self.words_ = np.unique(centres.astype(np.float32), axis=0)
+        self.words_ = distinct(centres)
         return self
 
 
@@ -69,14 +72,30 @@ class IncrementalKMeans(Vocabulary):
         self.batch = batch
         self.random_state = random_state
 
+    def fit_batches(self, batches: Iterable[np.ndarray]) -> IncrementalKMeans:
+        """Learn from the descriptors of one batch of images after another, float32 `[M, D]`, until it is full."""
+        at_least(0, self, "random_state")
+        self.words_ = distinct(self._join(validate_data(self, X, dtype=np.float32) for X in batches))
+        return self
+
     def _centres(self, X: np.ndarray, images: np.ndarray) -> np.ndarray:
-        at_least(1, self, "words", "words_a_batch", "batch")
+        at_least(1, self, "batch")
+        ends = (np.searchsorted(images, (rows.start, rows.stop)) for rows in parts_of(int(images[-1]) + 1, self.batch))
+        return self._join(X[low:high] for low, high in ends if low < high)
+
+    def _join(self, batches: Iterable[np.ndarray]) -> np.ndarray:
+        at_least(1, self, "words", "words_a_batch")
         joined, room = [], self.words
-        for start in range(0, int(images[-1]) + 1, self.batch):
-            low, high = np.searchsorted(images, (start, start + self.batch))
-            if low < high and room > 0:
-                centres = min(self.words_a_batch, len(np.unique(X[low:high], axis=0)), room)
-                means = KMeans(centres, n_init=1, random_state=self.random_state)
-                joined.append(means.fit(X[low:high]).cluster_centers_)
-                room -= centres
+        for X in batches:
+            centres = min(self.words_a_batch, len(np.unique(X, axis=0)), room)
+            means = KMeans(centres, n_init=1, random_state=self.random_state)
+            joined.append(means.fit(X).cluster_centers_)
+            room -= centres
+            if not room:
+                break
         return np.concatenate(joined)
+
+
+def distinct(centres: np.ndarray) -> np.ndarray:
+    """Visual words of centres: float32, each once, in ascending order."""
+    return np.unique(centres.astype(np.float32), axis=0)
