@@ -18,7 +18,7 @@ LAYERS = {
 KNOWS_HYDRA = {"cli", "compose", "config", "errors", "request", "record", "resume", "sweep"}
 ENTRY_POINT = ["cli.py", "compose.py", "sweep.py", "help.py", "errors.py", "keys.py", "config.py", "types.py",
                "data/decode.py"]  # fmt: skip
-LONGEST_FILE, LONGEST_FUNCTION, ALL_OF_SRC = 300, 60, 8_900
+LONGEST_FILE, LONGEST_FUNCTION, ALL_OF_SRC = 300, 60, 9_200
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 
 from seedbed.cpu import cores
 from seedbed.data.decode import BadImage, decode, decode_all, decode_rows, reader, resize_arrays
+from seedbed.data.pixels import BLANK
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
@@ -87,7 +88,7 @@ def test_the_bits_of_a_data_set_are_those_of_its_largest_number(tmp_path, bits, 
     np.save(tmp_path / "out.npy", np.zeros((7, channels, 4, 4), np.uint8))
     names = [f"{i}.png" for i in range(7)]
     done = decode_all(tmp_path, names, tmp_path / "out.npy", lambda _: None)
-    assert done.bits == bits and done.blank == [6]
+    assert done.bits == bits and done.notes[6] == [BLANK]
     expected = (numbers >> (bits - 8)).astype(np.uint8)
     expected = expected[:, None] if channels == 1 else expected[..., ::-1].transpose(0, 3, 1, 2)
     assert np.array_equal(np.load(tmp_path / "out.npy")[:6], expected)

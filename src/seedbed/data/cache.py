@@ -44,7 +44,7 @@ class Store:
     key: str  # changes with the images
     splits: dict[str, int]  # folder of a split -> its part
     left_out: list[str]  # what the source holds and is not read, and why
-    blank: list[int]  # rows of one colour
+    notes: dict[int, list[str]]  # row -> what is to be said of it, keys of `pixels.SENTENCES`
     bits: int | None  # that images of 16 bits really have; None without such images
 
 
@@ -107,7 +107,7 @@ def _read(folder: Path) -> Store:
         raise ValueError("its arrays do not fit together")
     return Store(
         images, labels, parts, saved["names"], tuple(saved["classes"]), bad, saved["may_pass"], folder.name,
-        saved["splits"], saved["left_out"], saved["blank"], saved["bits"],
+        saved["splits"], saved["left_out"], {int(row): kinds for row, kinds in saved["notes"].items()}, saved["bits"],
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _build(source: Source, size: int, bits: int | None, folder: Path) -> None:
         "format_version": FORMAT_VERSION, "source": source.name, "classes": listing.classes,
         "bad": {row: reason for row, (reason, _) in done.bad.items()},
         "may_pass": [row for row, (_, may_pass) in done.bad.items() if may_pass],
-        "blank": done.blank, "bits": done.bits,
+        "notes": done.notes, "bits": done.bits,
         "names": list(listing.names), "splits": dict(listing.splits), "left_out": list(listing.left_out),
     }  # fmt: skip
     (folder / "store.json").write_text(json.dumps(metadata), encoding="utf-8")

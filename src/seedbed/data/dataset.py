@@ -2,12 +2,13 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.random import Generator, default_rng
 
 from seedbed.data.cache import Store, open_store
+from seedbed.data.pixels import sentences
 from seedbed.data.sources import TEST, TRAIN, UNSPLIT, VAL, Source
 from seedbed.errors import require
 from seedbed.types import ImageData, Split
@@ -88,17 +89,8 @@ def _reading(store: Store, parts: np.ndarray, rows: Mapping[str, np.ndarray]) ->
         f"{len(store.classes)} classes: {', '.join(store.classes[:NAMED_CLASSES])}{more}",
         f"images: {'; '.join(splits)}",
         f"left out: {'; '.join(out) or 'nothing'}",
-        *noticed(store),
+        *sentences(store.notes, store.names, store.bits),
     )
-
-
-def noticed(store: Store) -> Iterator[str]:
-    """What a user should know of the pixels."""
-    if store.blank:
-        some = ", ".join(store.names[row] for row in store.blank[:NAMED_CLASSES])
-        yield f"{len(store.blank):,} images are blank, of one colour, such as {some}"
-    if store.bits not in (None, 16):
-        yield f"images of 16 bits use {store.bits}: 0 to {2**store.bits - 1:,} becomes 0 to 255"
 
 
 def warn_of_missing_classes(data: ImageData, title: str) -> None:

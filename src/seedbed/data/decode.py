@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from seedbed.cpu import cores
 from seedbed.data.formats import FORMATS
+from seedbed.data.pixels import BLANK, DEEP, Notes, blank, eight_bits, note_frames, opaque, upright
 from seedbed.data.zip_names import entries_of
 from seedbed.errors import UserError
 
@@ -26,8 +27,6 @@ LARGEST_PIXELS = 64_000_000
 LARGEST_FILE = 256 * 2**20
 CHUNK = 512
 Read = Callable[[str], bytes]
-PNG, RGB_OF_16_BITS = b"\x89PNG\r\n\x1a\n", b"\x10\x02"  # the latter behind a PNG's width and height
-FAINT = 16  # an alpha below it everywhere is none: some programs leave it 0, some bands only bear the name
 
 
 @dataclass
@@ -36,8 +35,8 @@ class Decoded:
 
     # Row -> why it could not be read, and whether it may be another time: the disk or the machine was the cause.
     bad: dict[int, tuple[str, bool]] = field(default_factory=dict)
-    peaks: dict[int, int] = field(default_factory=dict)  # row -> the largest number of an image of 16 bits
-    blank: list[int] = field(default_factory=list)  # rows of one colour
+    notes: dict[int, list[str]] = field(default_factory=dict)  # row -> what is to be said of it, keys of SENTENCES
+    largest: int = 0  # of all numbers of 16 bits
     bits: int | None = None  # that images of 16 bits really have; None without such images
 
 
@@ -83,58 +82,24 @@ def opened(content: bytes) -> Iterator[Image.Image]:
         raise BadImage(str(error) or type(error).__name__) from error
 
 
-def decode(content: bytes, channels: int, size: int, bits: int = 16) -> np.ndarray:
+def decode(content: bytes, channels: int, size: int, bits: int = 16, notes: Notes | None = None) -> np.ndarray:
     """Decode an image to uint8 `[channels, size, size]`, grey or RGB (bilinear, antialiased, aspect not kept).
 
-    It is turned as its orientation tag says. Transparent pixels are laid on white, or on black where nothing would be
-    seen on white. `bits` are those that numbers of 16 bits really have: they are scaled to 8. Raises BadImage if it is
-    unreadable, truncated or too large, or of greys of 32 bits or of real numbers, which do not say which is white.
+    It is what a viewer shows: upright, transparent pixels on white; numbers of 16 bits are scaled to 8 by the `bits`
+    that the data set has of them. `notes` gets what is to be said of it. Raises BadImage if it is unreadable,
+    truncated or too large, or of greys of 32 bits or of real numbers, which do not say which number is white.
     """
-    return decode_with_peak(content, channels, size, bits)[0]
-
-
-def decode_with_peak(content: bytes, channels: int, size: int, bits: int = 16) -> tuple[np.ndarray, int]:
-    """What `decode` gives, and the largest number of an image of 16 bits; 0 for others."""
-    peak = 0
-    with opened(content) as image:
-        image.load()
-        with suppress(Exception):  # a damaged tag turns nothing
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-            image, peak = _to_8_bits(np.asarray(image), bits)
-        elif image.mode in ("I", "F"):
+    notes = Notes() if notes is None else notes
+    with opened(content) as source:
+        image = eight_bits(source, content, bits, notes)
+        if image.mode in ("I", "F"):
             raise BadImage(f"a grey image of {image.mode} mode, whose white is not known; save it with 8 or 16 bits")
-        elif content[:8] == PNG and content[24:26] == RGB_OF_16_BITS:
-            image, peak = _to_8_bits(_rgb_of_16_bits(content), bits)
-        if image.has_transparency_data:
-            image = _laid_on_white(image.convert("RGBA"))
-        image = image.convert("L" if channels == 1 else "RGB")
+        image = opaque(upright(image, source), notes).convert("L" if channels == 1 else "RGB")
         if image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         array = np.asarray(image)
-    return (array[None] if channels == 1 else array.transpose(2, 0, 1)), peak
-
-
-def _to_8_bits(numbers: np.ndarray, bits: int) -> tuple[Image.Image, int]:
-    peak = int(numbers.max(initial=0))
-    return Image.fromarray(np.minimum(numbers >> (bits - 8), 255).astype(np.uint8)), peak
-
-
-def _rgb_of_16_bits(content: bytes) -> np.ndarray:
-    """uint16 `[H, W, 3]`: Pillow gives the upper 8 bits alone."""
-    import cv2
-
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
-
-
-def _laid_on_white(image: Image.Image) -> Image.Image:
-    alpha = image.getchannel("A").getextrema()
-    if alpha[1] < FAINT or alpha[0] == 255:
-        return image.convert("RGB")
-    laid = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if alpha[0] < alpha[1] and all(low == high for low, high in laid.getextrema()):
-        laid = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-    return laid
+        note_frames(source, notes)
+    return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
 def resize_arrays(images: np.ndarray, size: int) -> np.ndarray:
@@ -167,12 +132,11 @@ def decode_all(
     `bits` None: images of 16 bits are scaled by the largest number in all of them.
     """
     done = _decode_chunks(container, names, range(len(names)), out, progress, bits or 16)
-    peak = max(done.peaks.values(), default=0)
-    done.bits = bits or max(8, peak.bit_length()) if peak else None
-    if bits is None and peak and peak < 2**15:
-        rows = sorted(done.peaks)
-        again = _decode_chunks(container, [names[row] for row in rows], rows, out, lambda _: None, done.bits)
-        done.blank = sorted({*done.blank} - {*rows} | {*again.blank})
+    deep = [row for row, kinds in done.notes.items() if DEEP in kinds]
+    done.bits = (bits or max(8, done.largest.bit_length())) if deep else None
+    if deep and bits is None and done.bits < 16:
+        again = _decode_chunks(container, [names[row] for row in deep], deep, out, lambda _: None, done.bits)
+        done.notes = {row: kinds for row, kinds in done.notes.items() if DEEP not in kinds} | again.notes
     return done
 
 
@@ -196,8 +160,8 @@ def _decode_chunks(
                 results = (decode_rows(read, chunk[0], array, chunk[1], bits) for chunk in chunks)
             for chunk, result in zip(chunks, results, strict=True):
                 done.bad |= result.bad
-                done.peaks |= result.peaks
-                done.blank += result.blank
+                done.notes |= result.notes
+                done.largest = max(done.largest, result.largest)
                 progress(len(chunk[0]))
     except BrokenProcessPool as error:
         raise UserError(
@@ -212,12 +176,13 @@ def decode_rows(read: Read, names: Sequence[str], array: np.ndarray, rows: Seque
     _, channels, size, _ = array.shape
     done = Decoded()
     for row, name in zip(rows, names, strict=True):
+        notes = Notes()
         try:
-            array[row], peak = decode_with_peak(read(name), channels, size, bits)
-            if peak:
-                done.peaks[row] = peak
-            if (array[row] == array[row, :, :1, :1]).all():
-                done.blank.append(row)
+            array[row] = decode(read(name), channels, size, bits, notes)
+            kinds = [*notes.kinds, *([BLANK] if blank(array[row][None]).all() else [])]
+            if kinds:
+                done.notes[row] = kinds
+            done.largest = max(done.largest, notes.largest)
         except BadImage as error:
             done.bad[row] = str(error), False
         except Exception as error:  # of the disk; of the zip: damaged, encrypted, packed by an unknown method

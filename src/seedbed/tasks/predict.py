@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.cache import open_store
-from seedbed.data.dataset import noticed
+from seedbed.data.pixels import sentences
 from seedbed.data.unlabelled import UnlabelledImages, expand
 from seedbed.errors import UserError
 from seedbed.files import require_file, write_csv, write_or_keep
@@ -43,7 +43,7 @@ def run(request: Request) -> RunResult:
     source = UnlabelledImages(paths[0] if paths == [request.config["images"]] else paths, trained.metadata["channels"])
     size = settings.dataset.stored_size or trained.image_size
     store = open_store(source, size, settings.root.cache_root, settings.dataset.on_bad_image, trained.bits)
-    for line in noticed(store):
+    for line in sentences(store.notes, store.names, store.bits):
         log.warning("%s", line)
     rows = np.setdiff1d(np.arange(len(store.names)), list(store.bad))
     if not len(rows):
