@@ -8,7 +8,7 @@ CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def wait_politely() -> None:
-    """Let OpenMP's threads sleep after some 50 µs of waiting, unless the user's environment says how long.
+    """Let OpenMP's threads sleep soon when they wait, unless the user's environment says how long they spin.
 
     By default those of libgomp spin for milliseconds on a core that other work could use, and where there is other
     work they keep from it the very thread that they wait for. Works only before libgomp is loaded: before torch is.
