@@ -170,11 +170,11 @@ def walk_zip(path: Path, guessed: list[str]) -> Iterator[Entry]:
             continue
         written = name_of(entry)
         if written.startswith(("/", "\\")) or PureWindowsPath(written).drive or ".." in name.split("/"):
-            raise UserError(f"{path}: the entry {name!r} leaves the archive's root; this zip is not to be trusted")
+            raise UserError(f"{path}: the entry {written!r} leaves the archive's root; this zip is not to be trusted")
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise UserError(f"{path}: the entry {name!r} is a link; pack the image itself")
+            raise UserError(f"{path}: the entry {written!r} is a link; pack the image itself")
         if entry.file_size > LARGEST_FILE:
-            raise UserError(f"{path}: the entry {name!r} unpacks to {entry.file_size:,} bytes; too large an image")
+            raise UserError(f"{path}: the entry {written!r} unpacks to {entry.file_size:,} bytes; too large an image")
         if is_guessed(entry):
             guessed.append(name)
         yield name, f"{entry.file_size} {entry.CRC:08x}"
