@@ -123,12 +123,12 @@ def _run_hydra(arguments: Sequence[str]) -> int:
 
 
 def _sweep(overrides: list[str], folders: Sequence[Path]) -> list[RunResult]:
-    from seedbed.sweep import Sweep
+    from seedbed.sweep import begin
 
     try:
         for folder in folders:
             require(folder.is_dir(), f"--config-dir: {folder} is no folder")
-        return Sweep(overrides, dispatch, folders).run()
+        return begin(overrides, dispatch, folders)
     except UserError as error:
         return [_refused(error)]
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from seedbed.data.cache import open_store
 from seedbed.data.unlabelled import UnlabelledImages
 from seedbed.errors import UserError
-from seedbed.files import write_csv
+from seedbed.files import remove_leftovers, write_csv
 from seedbed.request import Request
 from seedbed.runs.text_tables import table
 from seedbed.trained import read
@@ -53,6 +54,7 @@ def run(request: Request) -> RunResult:
         (store.names[row], trained.classes[label], f"{share:.4f}")
         for row, label, share in zip(rows, shares.argmax(1), shares.max(1), strict=True)
     ]
+    remove_leftovers(target.parent, escape(target.name))
     write_csv(target, HEADER, lines)
     more = f"\n… and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
     log.info("\n%s%s\n", table(HEADER, lines[:SHOWN]), more)
