@@ -47,15 +47,15 @@ KINDS = {  # marks are files that tell how far a command has come; of phases the
             "table.csv": "with its table whole", ".table.*": "in writing its table",
             "cache/store/.*.tmp": "in decoding", "cache/store/*/images.npy": "after decoding"}),
     "sweep": Namespace(
-        commands={"sweep": ["-m", *MLP, "train.epochs=4", "seed=0,1,2"]}, begun="*/sweep.json",
+        commands={"sweep": ["-m", *MLP, "train.epochs=4", "seed=0,1,2"]}, begun="[!.]*/sweep.json",
         damaged="*/*/last.pt", moment=".sweep.*.tmp", cold_cache=0.1, phases={
             "*/leaderboard.csv": "in the leaderboard or later", "*/002_*": "in job 2", "*/001_*": "in job 1",
-            "*/000_*": "in job 0", "*/sweep.json": "before job 0", ".sweep.*.tmp": "in making its folder"}),
+            "*/000_*": "in job 0", "[!.]*/sweep.json": "before job 0", ".sweep.*.tmp": "in making its folder"}),
 }  # fmt: skip
 
 
 def folders(place: Path) -> list[Path]:  # of runs and sweeps that can be resumed
-    return [path.parent for mark in ("*/config.yaml", "*/sweep.json") for path in place.glob(mark)]
+    return [path.parent for mark in ("*/config.yaml", "[!.]*/sweep.json") for path in place.glob(mark)]
 
 
 def run(overrides: list[str], place: Path, cache: Path, seconds=1e9, file="", code=0) -> tuple[bool, float, float]:
