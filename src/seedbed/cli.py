@@ -142,10 +142,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _sweep(overrides: list[str]) -> list[RunResult]:
-    from seedbed.sweep import Sweep
+    from seedbed.sweep import begin
 
     try:
-        return Sweep(overrides, dispatch).run()
+        return begin(overrides, dispatch)
     except UserError as error:
         return [_refused(error)]
 
