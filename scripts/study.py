@@ -234,7 +234,9 @@ def run(words: Sequence[str], outputs: Path) -> None:
 
 def measured(folder: Path, paper: float | None) -> Line:
     """What a CSV may say of a finished run; `paper` is the accuracy whose first reach in validation is timed."""
-    result, machine = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("result", "environment"))
+    result, machine = (
+        json.loads((folder / name).read_text(encoding="utf-8")) for name in ("result.json", "environment.json")
+    )
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     epochs = list(csv.DictReader((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()))
     one_view, features = result.get("test_without_tta", result["test"]), result.get("feature_seconds", 0)
@@ -253,7 +255,9 @@ def measured(folder: Path, paper: float | None) -> Line:
         **{key: str(result[key]) for key in ("best_epoch", "epochs", "parameters")},
         "feature_seconds": f"{features:.0f}" if features else "",
         "seconds": f"{result['seconds']:.1f}",
-        "wall_seconds": f"{float((folder / WALL).read_bytes()):.0f}" if (folder / WALL).is_file() else "",
+        "wall_seconds": f"{float((folder / WALL).read_text(encoding='utf-8')):.0f}"
+        if (folder / WALL).is_file()
+        else "",
         "seconds_to_paper": "" if to_paper is None else f"{to_paper:.0f}",
         "precision_used": machine["precision"],
         "device": machine["device"].partition(":")[0],

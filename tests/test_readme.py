@@ -1,7 +1,7 @@
 """Every command of README.md, of the pages in docs/ and of --help works.
 
 A command that trains is composed and checked, as are the jobs of a sweep. Others run in a folder where `outputs/RUN` is
-a run, `outputs/SWEEP` a sweep, and `PATH` holds images.
+a run and `PATH` holds images.
 """
 
 from __future__ import annotations
@@ -43,18 +43,10 @@ def run(command_server, tmp_path_factory, cache) -> Path:
     return command("dataset=digits", "train=smoke", "train.keep_last=true").check().folders[-1]
 
 
-@pytest.fixture(scope="module")
-def sweep(command_server, tmp_path_factory, cache) -> Path:
-    """One of a single job."""
-    command = Command(command_server, tmp_path_factory.mktemp("sweep"), cache)
-    return command("-m", "dataset=digits", "train=smoke").check().folders[-1].parent
-
-
 @pytest.fixture
-def folder(run, sweep, tmp_path) -> Path:
-    """The working folder: `outputs/RUN`, `outputs/SWEEP`, and `PATH` with images of two of the classes."""
+def folder(run, tmp_path) -> Path:
+    """The working folder: `outputs/RUN`, and `PATH` with images of two of its classes."""
     shutil.copytree(run, tmp_path / "outputs/RUN")
-    shutil.copytree(sweep, tmp_path / "outputs/SWEEP")
     for name in ("0", "1"):
         (tmp_path / "PATH" / name).mkdir(parents=True)
         Image.new("L", (8, 8), 90).save(tmp_path / "PATH" / name / "a.png")

@@ -142,10 +142,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _sweep(overrides: list[str]) -> list[RunResult]:
-    from seedbed.sweep import begin
+    from seedbed.sweep import Sweep
 
     try:
-        return begin(overrides, dispatch)
+        return Sweep(overrides, dispatch).run()
     except UserError as error:
         return [_refused(error)]
 

@@ -4,11 +4,10 @@ import contextlib
 import csv
 import io
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -86,13 +85,6 @@ def write_or_keep(key: str, path: Path, write: Callable[[Path], None]) -> None:
     raise UserError(f"{message}; give another place, {key}=PATH")
 
 
-def remove_leftovers(folder: Path, name: str = "*") -> None:
-    """Remove what killed processes left of files that they were writing, of those called `name`."""
-    for path in folder.glob(f".{name}.*.tmp"):
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     """Replace `path` by a table."""
     text = io.StringIO()
@@ -115,69 +107,34 @@ def lock(path: Path, wait: bool = False) -> FileLock:
     return file_lock
 
 
-@contextlib.contextmanager
-def held(path: Path, busy: str | None = None) -> Iterator[bool]:
-    """Lock a file, as `lock` does, for the time of a context; the file is gone after it. Yields whether it is locked.
-
-    `busy` is the message where another process holds it, a UserError; None: wait for it.
-    """
-    try:
-        file_lock = lock(path, wait=busy is None)
-    except Timeout:
-        raise UserError(busy) from None
-    try:
-        yield file_lock.is_locked
-    finally:
-        # Before the release, after which the file may be another's. Windows removes it with the release.
-        with contextlib.suppress(OSError):
-            if file_lock.is_locked:
-                path.unlink()
-        file_lock.release()
-
-
 def make_once(folder: Path, fill: Callable[[Path], None], is_stale: Callable[[], bool] = lambda: False) -> None:
     """Make a folder of files that a killed or a second process cannot spoil, unless it exists and is not stale.
 
     `fill` writes them into a private folder, renamed when it is whole. A lock saves a second process the same work.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    file_lock = lock(folder.with_suffix(".lock"), wait=True)
+    held = lock(folder.with_suffix(".lock"), wait=True)
     try:
-        if not folder.is_dir() or is_stale():
-            if folder.is_file():  # nothing of ours
-                folder.unlink()
-            make_whole(folder, fill, folder.name, file_lock.is_locked, is_stale)
+        if held.is_locked:  # whoever began these is dead: it held this lock
+            for orphan in folder.parent.glob(f".{folder.name}.*.tmp"):
+                shutil.rmtree(orphan, ignore_errors=True)
+        if folder.is_dir() and not is_stale():
+            return
+        if folder.is_file():  # nothing of ours
+            folder.unlink()
+        with TemporaryDirectory(".tmp", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True) as temporary:
+            private = Path(temporary, "new")  # unlike `temporary` open to other users, as the umask says
+            private.mkdir()
+            fill(private)
+            for path in private.iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            try:
+                if folder.is_dir() and is_stale():
+                    folder.rename(Path(temporary, "old"))
+                private.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
     finally:
-        file_lock.release()
-
-
-def make_whole(
-    folder: Path, fill: Callable[[Path], None], family: str, alone: bool, is_stale: Callable[[], bool] = lambda: False
-) -> None:
-    """Make a folder of files under a private name beside it, flush them, and rename it, which is the last step of all.
-
-    Args:
-        family: a part of the private name, `.family.*.tmp`.
-        alone: whether a lock keeps others from making one of the family; leftovers are then of killed processes.
-        is_stale: whether an existing folder is to be replaced.
-    """
-    if alone:
-        for orphan in folder.parent.glob(f".{family}.*.tmp"):
-            shutil.rmtree(orphan, ignore_errors=True)
-    private, old = (folder.with_name(f".{family}.{secrets.token_hex(4)}{part}.tmp") for part in ("", ".old"))
-    private.mkdir()  # not by `tempfile`, whose folders are closed to other users, whatever the umask says
-    try:
-        fill(private)
-        for path in private.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        try:
-            if folder.is_dir() and is_stale():
-                folder.rename(old)
-                shutil.rmtree(old, ignore_errors=True)
-            private.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+        held.release()

@@ -33,11 +33,14 @@ FEW_STEPS, SMALL_BATCH = 10, 16
 
 
 def new_folder(request: Request) -> Path:
-    """Make the folder of a new run: the one that its sweep has for it, else one named by time and title."""
-    if request.folder:
-        return make_folder(request.folder.parent, request.folder.name, again=True)
-    words = [time.strftime("%Y-%m-%d_%H-%M-%S"), request.title.replace(" ", "_")]
-    words += [request.config["name"]] if request.config.get("name") else []
+    """Make the folder of a new run: in a sweep by number and values, else by time and title."""
+    name = request.config.get("name")
+    ending = [name] if name else []
+    if request.sweep:
+        parent, number = request.sweep
+        values = "_".join(f"{key}-{value}" for key, value in request.swept.items())
+        return make_folder(parent, slug("_".join([f"{number:03d}", values, *ending])))
+    words = [time.strftime("%Y-%m-%d_%H-%M-%S"), request.title.replace(" ", "_"), *ending]
     return make_folder(Path(request.config["output_root"]), slug("_".join(words)))
 
 

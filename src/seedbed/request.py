@@ -20,24 +20,19 @@ class Request:
         choices: group -> the option that was chosen.
         overrides: what the user typed.
         swept: in a sweep, key -> value of the overrides that differ between its jobs.
-        folder: of the run, where a sweep has one for it.
+        sweep: in a sweep, the folder of its runs and the number of this one.
     """
 
     config: dict[str, Any]
     choices: Mapping[str, str | None]
     overrides: list[str] = field(default_factory=list)
     swept: dict[str, str] = field(default_factory=dict)
-    folder: Path | None = None
+    sweep: tuple[Path, int] | None = None
 
     @property
     def typed(self) -> set[str]:
         """The keys that the user typed."""
         return {override.key for override in map(Override, self.overrides)}
-
-    @property
-    def leaves_a_run(self) -> bool:
-        """Whether it makes a new run."""
-        return self.config.get("task") == "train" and self.config.get("resume") is None
 
     @property
     def title(self) -> str:

@@ -32,7 +32,7 @@ def open_run(path: Path) -> RunFolder:
         UserError: it is no run folder, cannot be written, or another process works in it.
     """
     if not (path / "config.yaml").is_file():
-        raise UserError(f"resume: {path} is not a run folder (it holds no config.yaml), nor a sweep's (sweep.json)")
+        raise UserError(f"resume: {path} is not a run folder (it holds no config.yaml)")
     try:
         try_folder(path)
     except OSError as error:
@@ -47,7 +47,7 @@ def resumed_request(request: Request, path: Path) -> Request | None:
     Raises:
         UserError: an override would change what the run is, or it cannot be made longer.
     """
-    of_run, result = config_of(path / "config.yaml"), _json(path / "result.json")
+    of_run, result = _config(path / "config.yaml"), _json(path / "result.json")
     wanted = with_overrides(of_run, request)
     _refuse_changes(request, of_run, wanted)
     if result.get("status") == "finished":
@@ -91,10 +91,9 @@ def restore(experiment: Experiment, folder: Path) -> None:
         ) from error
 
 
-def config_of(path: Path, text: str | None = None) -> dict[str, Any]:
-    """The configuration in a file, or in a text that a file holds; UserError where it is none of a run."""
+def _config(path: Path) -> dict[str, Any]:
     try:
-        of_run = OmegaConf.to_container(OmegaConf.load(path) if text is None else OmegaConf.create(text))
+        of_run = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, OmegaConfBaseException, YAMLError) as error:
         raise UserError(f"{path}: not a readable configuration ({str(error).splitlines()[0]})") from error
     if not isinstance(of_run, dict) or not isinstance(of_run.get("train"), dict) or "epochs" not in of_run["train"]:

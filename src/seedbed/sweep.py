@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seedbed.compose import CONF, as_text, choices_of, compose
 from seedbed.errors import UserError
-from seedbed.files import held, output_errors, remove_leftovers, try_folder
-from seedbed.keys import Override, declared, of_task
+from seedbed.files import output_errors, require_file, try_folder, write_atomically
+from seedbed.keys import of_task
 from seedbed.types import RunResult
 
 if TYPE_CHECKING:
@@ -36,18 +36,9 @@ class Job(NamedTuple):
     overrides: list[str]
     swept: dict[str, str]
 
-    @property
-    def typed(self) -> list[str]:
-        """The overrides that are not Hydra's own."""
-        return of_task(self.overrides)
-
-    @property
-    def values(self) -> str:
-        """Those that differ between the jobs."""
-        return ", ".join(f"{key}={value}" for key, value in self.swept.items())
-
     def __str__(self) -> str:
-        return f"job {self.number}: {self.values}" if self.values else f"job {self.number}"
+        values = ", ".join(f"{key}={value}" for key, value in self.swept.items())
+        return f"job {self.number}: {values}" if values else f"job {self.number}"
 
 
 def jobs_of(overrides: Sequence[str]) -> list[Job]:
@@ -77,134 +68,123 @@ def _values(override: Any) -> list[str]:
     )
 
 
-def begin(overrides: list[str], dispatch: Callable[[Request], RunResult]) -> list[RunResult]:
-    """Run the sweep of a command.
+class Sweep:
+    """The jobs of one command, each of which leaves a result.
 
     Args:
+        overrides: of the command.
         dispatch: runs one job.
 
     Raises:
         UserError: the overrides mean no job, or one of them is wrong; nothing was begun.
     """
-    typed = [as_text(override, sweeps=True) for override in overrides]
-    jobs = jobs_of(typed)
-    if not jobs:
-        raise UserError(f"{' '.join(overrides)}: {NO_JOB}")
-    _, hydra = compose(jobs[0].overrides)
-    for kind in ("sweeper", "launcher"):  # with others a failed job would pass for a good one
-        if not hydra[kind]._target_.endswith(f".Basic{kind.capitalize()}"):
-            raise UserError(f"hydra/{kind}: leave it out: jobs run one after another, and {hydra[kind]._target_} "
-                            "would hide those that fail")  # fmt: skip
-    if hydra.sweeper.get("params"):
-        jobs = jobs_of([*(f"{key}={value}" for key, value in hydra.sweeper.params.items()), *typed])
-    from seedbed import sweep_folder  # not before the overrides are known to be right: it imports torch
 
-    folder, requests, targets = Path(hydra.sweep.dir), [], []
-    with output_errors(str(folder)):
-        try_folder(folder)
-    for job in jobs:
-        config, of_job = compose([*job.overrides, f"hydra.job.num={job.number}"])
-        requests.append(sweep_folder.request_of(folder, job, config, choices_of(of_job)))
-        with _naming(job):
-            sweep_folder.check(requests[-1], targets)
-    sweep_folder.make(folder, overrides, requests)
-    with _held(folder):
-        return _run(folder, jobs, requests, dispatch)
+    def __init__(self, overrides: list[str], dispatch: Callable[[Request], RunResult]):
+        self.overrides, self.dispatch = overrides, dispatch
+        self.results: list[RunResult] = []
+        self.targets: list[str] = []
+        self.begun = 0
+        overrides = [as_text(override, sweeps=True) for override in overrides]
+        self.jobs = jobs_of(overrides)
+        if not self.jobs:
+            raise UserError(f"{' '.join(overrides)}: {NO_JOB}")
+        _, hydra = compose(self.jobs[0].overrides)
+        for kind in ("sweeper", "launcher"):  # with others a failed job would pass for a good one
+            if not hydra[kind]._target_.endswith(f".Basic{kind.capitalize()}"):
+                raise UserError(f"hydra/{kind}: leave it out: jobs run one after another, and {hydra[kind]._target_} "
+                                "would hide those that fail")  # fmt: skip
+        if hydra.sweeper.get("params"):
+            self.jobs = jobs_of([*(f"{key}={value}" for key, value in hydra.sweeper.params.items()), *overrides])
+        self.folder = Path(hydra.sweep.dir)
+        with output_errors(str(self.folder)):
+            try_folder(self.folder)
+        self.requests = [
+            self._checked(job, *compose([*job.overrides, f"hydra.job.num={job.number}"])) for job in self.jobs
+        ]
 
+    def _checked(self, job: Job, config: dict[str, Any], hydra: Any) -> Request:
+        """The request of a job, all checked that needs no images: a slip in the last job would show after hours."""
+        from seedbed.experiment import Experiment
+        from seedbed.preflight import check
+        from seedbed.request import Request
 
-def resume(request: Request, folder: Path, dispatch: Callable[[Request], RunResult]) -> RunResult:
-    """Go on with a sweep that was stopped, in the working folder that it had. What is finished stays as it is.
+        try:
+            given = [key for key in ("checkpoint", "resume") if config.get(key) is not None]
+            for key in given:
+                if not Path(config[key]).exists():
+                    raise UserError(f"{key}: {config[key]} is not there")
+            if config["task"] == "predict":
+                self._check_prediction(config)
+            if config["task"] == "train" and not given:
+                check(Experiment(config), job.overrides)
+        except UserError as error:
+            values = ", ".join(f"{key}={value}" for key, value in job.swept.items())
+            job_name = f"job {job.number} ({values})" if values else f"job {job.number}"
+            raise UserError(f"{job_name}: {error}; no job was begun") from error
+        return Request(config, choices_of(hydra), of_task(job.overrides), job.swept, (self.folder, job.number))
 
-    Args:
-        request: of the command.
-        dispatch: runs one job.
+    def _check_prediction(self, config: dict[str, Any]) -> None:
+        from seedbed.data.unlabelled import expand
 
-    Raises:
-        UserError: the folder does not say its jobs, another process runs them, or an override is not for all of them.
-    """
-    from seedbed import sweep_folder
-
-    for override in map(Override, request.overrides):
-        if override.key == "train.epochs" or not declared(override.key).resume:
-            raise UserError(
-                f"{override.text}: a resumed sweep keeps its own settings; only device.* and dataset.root may differ"
+        target = config["predictions"]
+        if target in self.targets:
+            way = (
+                "several images are one list, images=A,B without -m; run others one by one, each with predictions=FILE"
             )
-    folder = folder.resolve()
-    with _held(folder):
-        remove_leftovers(folder)
-        saved = sweep_folder.read(folder)
-        request, jobs, requests = sweep_folder.enter(saved.working_folder, request), saved.jobs, []
-        for job, of_job in zip(jobs, saved.requests, strict=True):
-            with _naming(job):
-                requests.append(sweep_folder.left_of(of_job, request))
-        results = _run(folder, jobs, requests, dispatch)
-    worst = min(results, key=lambda result: ("interrupted", "failed", "finished").index(result.status))
-    return RunResult(worst.status, str(folder), {}, worst.error, worst.signal)
+            raise UserError(f"predictions: an earlier job writes {target}, too; {way}")
+        self.targets.append(target)
+        require_file("predictions", Path(target), (".csv",))
+        if config["images"] == "-":
+            raise UserError("images=-: standard input can be read once only; leave -m out")
+        expand(config["images"])
 
+    def run(self) -> list[RunResult]:
+        """Run the jobs, and rank them. A job that fails is recorded; one that is interrupted ends the sweep."""
+        with output_errors(str(self.folder)):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            content = {"format_version": 1, "overrides": self.overrides}
+            write_atomically(self.folder / SWEEP_FILE, json.dumps(content, indent=2) + "\n")
+        try:
+            for job, request in zip(self.jobs, self.requests, strict=True):
+                self.results.append(self._run(job, request))
+                if self.results[-1].status == "interrupted":
+                    break
+        finally:
+            self._close()
+        return self.results
 
-def _held(folder: Path) -> AbstractContextManager[bool]:
-    return held(folder / "sweep.lock", f"{folder}: another process runs this sweep; wait for it or stop it")
+    def _run(self, job: Job, request: Request) -> RunResult:
+        """One job. It never raises: the others go on, and the sweep is closed in good order."""
+        from seedbed.runs.run_folder import record_failure
 
+        self.begun += 1
+        before = set(self.folder.glob("*"))
+        log.info("%s", job)
+        try:
+            return self.dispatch(request)
+        except UserError as error:
+            message = str(error)
+        except Exception:
+            message = traceback.format_exc()
+        log.error("job %d failed: %s", job.number, message)
+        try:
+            record_failure(self.folder, job.number, request.overrides, request.swept, message, before)
+        except (OSError, UserError) as error:
+            log.error("job %d: its failure could not be written down: %s", job.number, error)
+        return RunResult("failed", "", {}, message)
 
-@contextmanager
-def _naming(job: Job) -> Iterator[None]:
-    """Say of which job a mistake is."""
-    try:
-        yield
-    except UserError as error:
-        named = f"job {job.number} ({job.values})" if job.values else f"job {job.number}"
-        raise UserError(f"{named}: {error}; no job was begun") from error
+    def _close(self) -> None:
+        """Write the leaderboard, and say what did not begin."""
+        from seedbed.runs.leaderboard import leaderboard
 
-
-def _run(
-    folder: Path, jobs: Sequence[Job], requests: Sequence[Request | None], dispatch: Callable[[Request], RunResult]
-) -> list[RunResult]:
-    """Run the jobs that are not finished, and rank all. One that is interrupted ends the sweep."""
-    results: list[RunResult] = []
-    try:
-        for job, request in zip(jobs, requests, strict=True):
-            log.info("%s%s", job, "" if request else ": is finished")
-            results.append(RunResult("interrupted", "", {}))  # by a second Ctrl-C, if nothing else comes of it
-            results[-1] = _run_job(job, request, dispatch) if request else RunResult("finished", str(folder), {})
-            if results[-1].status == "interrupted":
-                break
-    finally:
-        _close(folder, jobs, results, all(not request or request.leaves_a_run for request in requests))
-    return results
-
-
-def _run_job(job: Job, request: Request, dispatch: Callable[[Request], RunResult]) -> RunResult:
-    """One job. It never raises: a failure is recorded, the others go on, and the sweep is closed in good order."""
-    from seedbed.runs.run_folder import record_failure
-
-    try:
-        return dispatch(request)
-    except UserError as error:
-        message = str(error)
-    except Exception:
-        message = traceback.format_exc()
-    log.error("job %d failed: %s", job.number, message)
-    try:
-        record_failure(request.folder, job.typed, job.swept, message)
-    except (OSError, UserError) as error:
-        log.error("job %d: its failure could not be written down: %s", job.number, error)
-    return RunResult("failed", "", {}, message)
-
-
-def _close(folder: Path, jobs: Sequence[Job], results: Sequence[RunResult], leaves_runs: bool) -> None:
-    """Write the leaderboard, and say what did not begin, and how to go on."""
-    from seedbed.runs.leaderboard import leaderboard
-
-    ranking = leaderboard(folder)
-    if ranking:
-        log.info("sweep, best validation accuracy first\n\n%s\n", ranking)
-    begun, failed = len(results), sum(result.status == "failed" for result in results)
-    for job in jobs[begun:]:
-        log.info("not begun: %s", job)
-    left = f", {len(jobs) - begun} not begun" if begun < len(jobs) else ""
-    log.info("%d jobs, %d failed%s; sweep folder: %s", begun, failed, left, folder)
-    if leaves_runs and sum(result.status == "finished" for result in results) < len(jobs):
-        log.info("go on with: python -m run resume=%s", folder)
+        ranking = leaderboard(self.folder)
+        if ranking:
+            log.info("sweep, best validation accuracy first\n\n%s\n", ranking)
+        begun, failed = self.begun, sum(result.status == "failed" for result in self.results)
+        for job in self.jobs[begun:]:
+            log.info("not begun: %s", job)
+        left = f", {len(self.jobs) - begun} not begun" if begun < len(self.jobs) else ""
+        log.info("%d jobs, %d failed%s; sweep folder: %s", begun, failed, left, self.folder)
 
 
 def is_sweep(folder: Path) -> bool:

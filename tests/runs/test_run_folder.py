@@ -125,8 +125,10 @@ def test_a_full_disk_silences_the_log_alone(tmp_path, capfd):
 
 
 def test_a_failed_job_is_recorded_where_it_can_be(tmp_path):
-    record_failure(tmp_path / "003_a-1", ["a=1"], {"a": "1"}, "why")
-    record_failure(tmp_path / "003_a-1", ["a=2"], {"a": "2"}, "again")
-    (made,) = tmp_path.iterdir()
-    assert json.loads((made / "result.json").read_text())["error"] == "again"
-    assert json.loads((made / "overrides.json").read_text())["swept"] == {"a": "1"}
+    other = make_folder(tmp_path, "003_of-another-sweep")
+    record_failure(tmp_path, 3, ["a=1"], {"a": "1"}, "why", {other})
+    assert (tmp_path / "003_failed" / "result.json").exists() and not list(other.iterdir())
+    made = make_folder(tmp_path, "003_a-2")
+    record_failure(tmp_path, 3, ["a=2"], {"a": "2"}, "why", {other, tmp_path / "003_failed"})
+    assert json.loads((made / "result.json").read_text())["error"] == "why"
+    assert json.loads((made / "overrides.json").read_text())["swept"] == {"a": "2"}

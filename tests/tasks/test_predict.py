@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 
 import pytest
@@ -124,30 +123,3 @@ def test_mistakes_are_one_message(seedbed, tmp_path, digits_run, overrides, mess
     (tmp_path / "there.csv").write_text("mine")
     one_message(seedbed("task=predict", f"checkpoint={digits_run}", *overrides), message)
     assert (tmp_path / "there.csv").read_text() == "mine" and not (tmp_path / "predictions.csv").exists()
-
-
-@pytest.mark.parametrize(
-    "killed", ["seedbed.data.cache.decode_all", "seedbed.tasks.predict.probabilities", "os.fsync", "shutil.rmtree"]
-)
-def test_killed_at_any_stage_the_same_command_gives_the_same_and_leaves_no_more(seedbed, tmp_path, trained, killed):
-    kept = tmp_path / "kept"
-    command = ("task=predict", f"checkpoint={trained}", f"images={tmp_path / 'pictures'}", f"cache_root={kept}")
-    seedbed(*command, "predictions=whole.csv").check()
-    shutil.rmtree(kept)
-    module, _, name = killed.rpartition(".")
-    before = f"import os, pkgutil\npkgutil.resolve_name({module!r}).{name} = lambda *a, **b: os._exit(9)"
-    assert seedbed(*command, before=before).code == 9
-    assert not (tmp_path / "predictions.csv").exists()
-    seedbed(*command).check()
-    assert (tmp_path / "predictions.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert not [path for path in tmp_path.rglob(".*") if path.name.endswith(".tmp")]
-
-
-def test_killed_while_the_table_is_written_nothing_is_left_of_that(seedbed, tmp_path, trained):
-    command = ("task=predict", f"checkpoint={trained}", f"images={tmp_path / 'pictures'}")
-    before = "import os, pathlib\npathlib.Path.replace = lambda *a: os._exit(9)"
-    assert seedbed(*command, before=before).code == 9
-    assert list(tmp_path.glob(".predictions.csv.*.tmp")) and not (tmp_path / "predictions.csv").exists()
-    seedbed(*command).check()
-    assert len(predictions(tmp_path / "predictions.csv")) == 60 and not list(tmp_path.glob(".*"))
-    one_message(seedbed(*command), "predictions.csv is there already")

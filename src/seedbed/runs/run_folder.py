@@ -13,7 +13,7 @@ import numpy as np
 from filelock import Timeout
 
 from seedbed.errors import UserError
-from seedbed.files import lock, output_errors, remove_leftovers, write_atomically, write_csv
+from seedbed.files import lock, output_errors, write_atomically, write_csv
 from seedbed.training.evaluate import Metrics
 from seedbed.types import ImageData
 
@@ -25,24 +25,24 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:100] or "run"
 
 
-def make_folder(parent: Path, name: str, again: bool = False) -> Path:
-    """Make a folder that nobody else has, `name` or `name-2`, `name-3`, …; a UserError where that is impossible.
-
-    `again`: take `name` even if it exists: a killed process of the same sweep has begun it.
-    """
+def make_folder(parent: Path, name: str) -> Path:
+    """Make a folder that nobody else has, `name` or `name-2`, `name-3`, …; a UserError where that is impossible."""
     with output_errors(f"a run folder in {parent}"):
         parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10_000):
             folder = parent / (name if number == 1 else f"{name}-{number}")
             with contextlib.suppress(FileExistsError):
-                folder.mkdir(exist_ok=again)
+                folder.mkdir()
                 return folder
     raise UserError(f"output_root: {parent} holds too many folders named {name}")
 
 
-def record_failure(path: Path, overrides: Sequence[str], swept: dict[str, str], message: str) -> None:
-    """Record in its folder, made where it is not there, that a job of a sweep failed."""
-    with RunFolder(make_folder(path.parent, path.name, again=True)) as folder:
+def record_failure(
+    sweep: Path, number: int, overrides: Sequence[str], swept: dict[str, str], message: str, before: set[Path]
+) -> None:
+    """Record that a job of a sweep failed: in the run folder that it made, none of those `before`, or in a new one."""
+    made = sorted(set(sweep.glob(f"{number:03d}_*")) - before)
+    with RunFolder(made[0] if made else make_folder(sweep, f"{number:03d}_failed")) as folder:
         if not (folder.path / "overrides.json").exists():
             folder.write_json("overrides.json", {"overrides": list(overrides), "swept": swept})
         folder.write_json("result.json", {"status": "failed", "error": message})
@@ -67,7 +67,8 @@ class RunFolder(contextlib.AbstractContextManager):
         except Timeout:
             self.handler.close()
             raise UserError(f"{path}: another process works in this run folder; wait for it or stop it") from None
-        remove_leftovers(path)
+        for orphan in path.glob(".*.tmp"):
+            orphan.unlink(missing_ok=True)
         self.handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger("seedbed").addHandler(self.handler)
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from seedbed.data.cache import open_store
 from seedbed.data.pixels import sentences
 from seedbed.data.unlabelled import UnlabelledImages, expand
 from seedbed.errors import UserError
-from seedbed.files import remove_leftovers, require_file, write_csv, write_or_keep
+from seedbed.files import require_file, write_csv, write_or_keep
 from seedbed.request import Request
 from seedbed.runs.text_tables import table
 from seedbed.trained import read
@@ -66,7 +65,6 @@ def run(request: Request) -> RunResult:
         *(file for files in unread.values() for file in files),
     ]
     table_lines = [*lines, *((file, "", "") for file in left_out)]
-    remove_leftovers(target.parent, escape(target.name))
     write_or_keep("predictions", target, lambda path: write_csv(path, HEADER, table_lines))
     more = f"\n… and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
     log.info("\n%s%s\n", table(HEADER, lines[:SHOWN]), more)

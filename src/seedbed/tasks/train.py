@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from seedbed import preflight, sweep
+from seedbed import preflight
 from seedbed.data.dataset import warn_of_missing_classes
 from seedbed.experiment import Experiment
 from seedbed.files import require_output
@@ -12,6 +12,7 @@ from seedbed.request import Request
 from seedbed.resume import open_run, restore, resumed_request
 from seedbed.runs.leaderboard import leaderboard
 from seedbed.runs.run_folder import RunFolder
+from seedbed.sweep import is_sweep
 from seedbed.training.interrupt import StopRequest
 from seedbed.types import RunResult
 
@@ -21,27 +22,24 @@ log = logging.getLogger(__name__)
 def run(request: Request) -> RunResult:
     """Train, or with `resume=FOLDER` go on from the last checkpoint of that run, under its own configuration.
 
-    With a sweep's folder, go on with that.
-
     Raises:
         UserError: the configuration or the data is wrong, or an override would change what a resumed run is.
     """
     if request.config.get("resume") is None:
         experiment = Experiment(request.config, request.choices)
-        require_output(request.folder.parent if request.folder else Path(request.config["output_root"]))
+        require_output(request.sweep[0] if request.sweep else Path(request.config["output_root"]))
         preflight.check(experiment, request.overrides)
         return train(experiment, request)
     path = Path(request.config["resume"])
-    if sweep.is_sweep(path):
-        return sweep.resume(request, path, run)
     with open_run(path) as folder:
         of_run = resumed_request(request, path)
         if of_run is None:
             return RunResult("finished", str(path), {})
         experiment = Experiment(of_run.config, of_run.choices, begins=not (path / "last.pt").exists())
         result = train(experiment, of_run, folder)
-    if sweep.is_sweep(path.resolve().parent):
-        leaderboard(path.resolve().parent)
+    sweep = path.resolve().parent
+    if is_sweep(sweep):
+        leaderboard(sweep)
     return result
 
 
