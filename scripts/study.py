@@ -196,7 +196,7 @@ def complete(overrides: Sequence[str]) -> Path:
         begun = time.perf_counter()
         run(words, place)
         if not folders:
-            (next(filter(finished, place.glob("*"))) / WALL).write_text(f"{time.perf_counter() - begun:.1f}\n")
+            (next(filter(finished, place.glob("*"))) / WALL).write_bytes(b"%.1f\n" % (time.perf_counter() - begun))
     return max(filter(finished, place.glob("*")))
 
 
